@@ -1,0 +1,1 @@
+"""LLM event streams: decode, accumulate, transcode and forward."""

@@ -1,0 +1,1 @@
+//! Sans-IO core of penstock: fully deterministic, without sockets, threads, clocks or randomness.
