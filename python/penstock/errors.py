@@ -1,0 +1,205 @@
+"""The errors penstock raises, and the data each carries.
+
+    Exception
+    └── PenstockError
+        ├── DecodeError (ValueError)           the bytes are not what the framing or JSON demands
+        ├── LimitExceeded                      the input is larger than `Limits` allows
+        ├── IncompleteStream                   the stream ended without a terminal event
+        ├── StreamTimeout (TimeoutError)       the upstream was silent, or the stream took too long
+        ├── ResponseError                      the upstream answered with an error instead of a stream
+        ├── InvalidResponseId                  a response id that is forged, foreign or damaged
+        ├── PreviousResponseNotFound           a `previous_response_id` that no store knows
+        ├── ConcurrencyError (RuntimeError)    two threads or tasks used one object at once
+        └── InternalError                      a bug in penstock; the object that raised it is spent
+
+Rules of this file: an error carries its facts as attributes, so a handler never parses a message. A
+message names limits, offsets, states and codes only; what came over the wire or from the caller (keys,
+headers, prompts, output) is reachable through attributes and never part of `str()` or `repr()`. Every error
+survives `pickle` and `copy`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_E = TypeVar("_E", bound="PenstockError")
+
+__all__ = [
+    "ConcurrencyError",
+    "DecodeError",
+    "IncompleteStream",
+    "InternalError",
+    "InvalidResponseId",
+    "LimitExceeded",
+    "PenstockError",
+    "PreviousResponseNotFound",
+    "ResponseError",
+    "StreamTimeout",
+]
+
+MAX_BODY_BYTES: Final = 64 * 1024
+"""What `ResponseError.body` keeps at most: providers' error bodies are below 4 KiB, pages rarely more."""
+
+
+class PenstockError(Exception):
+    """The base of every error that penstock raises on its own account."""
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[type[Self], tuple[Any, ...]], dict[str, Any]]:
+        # The default calls `cls(*args)`, which has no place for keyword-only fields.
+        return _restore, (type(self), self.args), self.__dict__
+
+
+class DecodeError(PenstockError, ValueError):
+    """Bytes that the framing, UTF-8 (in strict mode) or JSON does not allow.
+
+    Attributes:
+        offset: byte offset of the first offending byte, from the start of the input; None if unknown.
+        reason: a short, stable name of what is wrong, such as ``"utf8"``; None if the message says all.
+        events: what was decoded from the same chunk before the error, so that nothing is lost.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        offset: int | None = None,
+        reason: str | None = None,
+        events: Iterable[Any] = (),
+    ) -> None:
+        super().__init__(message)
+        self.offset = offset
+        self.reason = reason
+        self.events: list[Any] = list(events)
+
+
+class LimitExceeded(PenstockError):
+    """Input beyond one of the `Limits`. The object that raised it stays failed.
+
+    Attributes:
+        limit: the name of the field of `Limits`.
+        maximum: its value.
+        value: what the input asked for, at least ``maximum + 1``; same unit as the limit.
+        offset: byte offset at which the limit was passed; None where the input has no offsets.
+        events: what was decoded from the same chunk before the error.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        limit: str,
+        maximum: int,
+        value: int,
+        offset: int | None = None,
+        events: Iterable[Any] = (),
+    ) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.maximum = maximum
+        self.value = value
+        self.offset = offset
+        self.events: list[Any] = list(events)
+
+
+class IncompleteStream(PenstockError):
+    """The stream ended, by a cut or a clean end of input, before its terminal event.
+
+    Attributes:
+        partial: the object as far as it came, its status never ``"completed"``; None if nothing came.
+            Function calls in it may be cut short and must not be executed.
+        reason: a short name of how it ended, such as ``"eof"``; None if unknown.
+    """
+
+    def __init__(
+        self, message: str, *, partial: dict[str, Any] | None = None, reason: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.partial = partial
+        self.reason = reason
+
+
+class StreamTimeout(PenstockError, TimeoutError):
+    """The upstream was silent for too long, or the whole stream took too long. The source has been aborted.
+
+    Attributes:
+        kind: ``"first_event"`` (no event yet), ``"idle"`` (no byte since the last) or ``"duration"``.
+        seconds: the time-out that expired.
+        partial: the object as far as it came, if it was accumulated; None otherwise.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: Literal["idle", "duration", "first_event"],
+        seconds: float,
+        partial: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.seconds = seconds
+        self.partial = partial
+
+
+class ResponseError(PenstockError):
+    """The upstream answered with an error: an HTTP status of 400 or more, or a body that is no event stream.
+
+    Attributes:
+        status: the HTTP status, also when it is 200 and the body is an error; None where the source has none.
+        error: the error object of the body, from ``{"error": {…}}`` or the flat form; None if it has none.
+            Its ``message`` may quote the request, which is why `str()` of this exception leaves it out.
+        code, type, param: those fields of `error` where they are strings (a numeric code as text), else None.
+        request_id: the provider's id of the request, for its support; None if no header named it.
+        body: the first `MAX_BODY_BYTES` of the body, as they came.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        error: dict[str, Any] | None = None,
+        code: str | None = None,
+        type: str | None = None,
+        param: str | None = None,
+        request_id: str | None = None,
+        body: bytes = b"",
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error = error
+        self.code = code
+        self.type = type
+        self.param = param
+        self.request_id = request_id
+        self.body = bytes(body[:MAX_BODY_BYTES])
+
+
+class InvalidResponseId(PenstockError):
+    """A response id that was not sealed here, was sealed for another tenant, or was damaged on the way."""
+
+
+class PreviousResponseNotFound(PenstockError):
+    """No store knows the `previous_response_id`; shaped as the Responses API reports it."""
+
+    status: ClassVar[int] = 400
+    code: ClassVar[str] = "previous_response_not_found"
+    param: ClassVar[str] = "previous_response_id"
+
+
+class ConcurrencyError(PenstockError, RuntimeError):
+    """Two threads or tasks used one object at the same time; the call that raised it changed nothing."""
+
+
+class InternalError(PenstockError):
+    """A bug in penstock, never the input's fault. Only the object that raised it is spoiled."""
+
+
+def _restore(cls: type[_E], args: tuple[Any, ...]) -> _E:
+    """Rebuild a pickled error without its constructor; its attributes follow as the pickle's state."""
+    error = cls.__new__(cls)
+    error.args = args
+    return error
