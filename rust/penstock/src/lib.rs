@@ -1,1 +1,21 @@
-//! Sans-IO core of penstock: fully deterministic, without sockets, threads, clocks or randomness.
+//! Sans-IO core of penstock: bytes of LLM streams in, events and final objects out, fully deterministic —
+//! no sockets, threads, clocks, randomness or Python.
+//!
+//! Data flows one way: a [`Decoder`] frames bytes into payloads, [`event`] reads what consumers ask of a
+//! payload without building a tree, the accumulators fold payloads into the final object. Every buffer has a
+//! bound in [`Limits`]; every refusal is an [`Error`] that says what, where and how much.
+
+mod decoder;
+mod error;
+pub mod event;
+pub mod json;
+mod limits;
+mod ndjson;
+mod simd;
+mod sse;
+mod vocabulary;
+
+pub use decoder::{Decoder, DecoderOptions, EndOfInput, Frame, Framing, Malformed, Piece, Sink};
+pub use error::{Error, JsonReason, TextReason};
+pub use event::{EventType, Field, Fields, Span};
+pub use limits::{Limit, Limits};

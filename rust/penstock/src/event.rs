@@ -1,0 +1,270 @@
+//! What every consumer asks of an event, read from its payload in one pass without building a tree.
+//!
+//! One rule for all modules: the payload must be one whole JSON object (anything else has no fields), and where
+//! a key occurs twice, however it is spelled, the last one counts — as it does for `json.loads`.
+
+use crate::error::{Error, JsonReason};
+use crate::json::{Cursor, Kind, RawStr};
+use crate::limits::DEPTH_CEILING;
+pub use crate::vocabulary::{EventType, Field};
+
+/// A piece of a payload, in bytes from its start. Payloads are shorter than 4 GiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// First byte.
+    pub start: u32,
+    /// Byte after the last.
+    pub end: u32,
+}
+
+impl Span {
+    const fn new(start: usize, end: usize) -> Self {
+        Self { start: start as u32, end: end as u32 }
+    }
+
+    /// Whether nothing is there; no JSON value is empty.
+    #[inline]
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+
+    /// The piece itself.
+    #[inline]
+    #[must_use]
+    pub fn of(self, payload: &[u8]) -> &[u8] {
+        payload.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+}
+
+/// Walks the members of the object that is the whole of `payload`, each value checked; `visit` gets the key and
+/// where the value stands. Nested values are not entered.
+#[inline]
+pub fn members<'a>(payload: &'a [u8], mut visit: impl FnMut(RawStr<'a>, Kind, Span)) -> Result<(), Error> {
+    let mut cursor = Cursor::new(payload);
+    if cursor.kind()? != Kind::Object {
+        return Err(Error::json(JsonReason::UnexpectedByte, cursor.position()));
+    }
+    let mut more = cursor.open_object()?;
+    while more {
+        let key = cursor.key()?;
+        cursor.skip_space();
+        let start = cursor.position();
+        let kind = cursor.skip_value(1, DEPTH_CEILING)?;
+        visit(key, kind, Span::new(start, cursor.position()));
+        more = cursor.more(b'}')?;
+    }
+    cursor.end()
+}
+
+/// The field a key names, escapes decoded where there are any.
+#[inline]
+#[must_use]
+pub fn field(key: RawStr<'_>) -> Option<Field> {
+    if key.escaped {
+        let mut decoded = Vec::new();
+        crate::json::push_wtf8(key, &mut decoded);
+        return Field::from_bytes(&decoded);
+    }
+    Field::from_bytes(key.raw)
+}
+
+/// Where each known field of one payload stands.
+#[derive(Debug, Clone)]
+pub struct Fields {
+    spans: [Span; Field::COUNT],
+}
+
+impl Fields {
+    /// Reads the fields of `payload`, which must be one JSON object.
+    #[inline]
+    pub fn scan(payload: &[u8]) -> Result<Self, Error> {
+        let mut spans = [Span::default(); Field::COUNT];
+        members(payload, |key, _, span| {
+            if let Some(field) = field(key)
+                && let Some(slot) = spans.get_mut(field as usize)
+            {
+                *slot = span;
+            }
+        })?;
+        Ok(Self { spans })
+    }
+
+    /// Where the value of `field` stands; empty when the payload has none.
+    #[inline]
+    #[must_use]
+    pub fn span(&self, field: Field) -> Span {
+        self.spans.get(field as usize).copied().unwrap_or_default()
+    }
+
+    /// The JSON text of `field`'s value, or `None` when the payload has none.
+    #[inline]
+    #[must_use]
+    pub fn value<'a>(&self, payload: &'a [u8], field: Field) -> Option<&'a [u8]> {
+        let span = self.span(field);
+        if span.is_empty() { None } else { Some(span.of(payload)) }
+    }
+
+    /// The event's type when the payload has one that penstock knows.
+    #[inline]
+    #[must_use]
+    pub fn event_type(&self, payload: &[u8]) -> Option<EventType> {
+        let text = string(self.span(Field::Type).of(payload))?;
+        if text.escaped {
+            let mut decoded = Vec::new();
+            crate::json::push_wtf8(text, &mut decoded);
+            return EventType::from_bytes(&decoded);
+        }
+        EventType::from_bytes(text.raw)
+    }
+
+    /// A string field, still escaped; `None` when missing or not a string.
+    #[inline]
+    #[must_use]
+    pub fn text<'a>(&self, payload: &'a [u8], field: Field) -> Option<RawStr<'a>> {
+        string(self.span(field).of(payload))
+    }
+
+    /// A non-negative integer field; `None` when missing or anything else.
+    #[inline]
+    #[must_use]
+    pub fn index(&self, payload: &[u8], field: Field) -> Option<u64> {
+        index(self.span(field).of(payload))
+    }
+}
+
+/// The string that a checked JSON value is, or `None`.
+#[inline]
+#[must_use]
+pub fn string(value: &[u8]) -> Option<RawStr<'_>> {
+    if value.first() != Some(&b'"') {
+        return None;
+    }
+    Cursor::new(value).string().ok()
+}
+
+/// The non-negative integer below 2^63 that a checked JSON value is, or `None`.
+#[inline]
+#[must_use]
+pub fn index(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || value.len() > 18 {
+        return value.len().eq(&19).then(|| std::str::from_utf8(value).ok()?.parse().ok()).flatten();
+    }
+    let mut number = 0;
+    for &byte in value {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + u64::from(digit);
+    }
+    Some(number)
+}
+
+/// The text that a Chat Completions chunk adds: `delta.content` of the choice whose `index` is 0, given the
+/// chunk's `choices` value. A missing `index` reads as the place in the list.
+#[must_use]
+pub fn chat_text(choices: &[u8]) -> Option<RawStr<'_>> {
+    let mut found = None;
+    let mut cursor = Cursor::new(choices);
+    if cursor.kind().ok()? != Kind::Array {
+        return None;
+    }
+    let mut more = cursor.open_array().ok()?;
+    let mut place = 0;
+    while more {
+        cursor.skip_space();
+        let start = cursor.position();
+        cursor.skip_value(2, DEPTH_CEILING).ok()?;
+        let choice = cursor.since(start);
+        if let Some((number, text)) = choice_text(choice, place)
+            && number == 0
+        {
+            found = text;
+        }
+        place += 1;
+        more = cursor.more(b']').ok()?;
+    }
+    found
+}
+
+/// Index and content of one choice.
+fn choice_text(choice: &[u8], place: u64) -> Option<(u64, Option<RawStr<'_>>)> {
+    let mut number = Some(place);
+    let mut delta = Span::default();
+    members(choice, |key, _, span| match field(key) {
+        Some(Field::Index) => number = index(span.of(choice)),
+        Some(Field::Delta) => delta = span,
+        _ => {}
+    })
+    .ok()?;
+    let delta = delta.of(choice);
+    let mut content = Span::default();
+    if delta.first() == Some(&b'{') {
+        members(delta, |key, _, span| {
+            if !key.escaped && key.raw == b"content" {
+                content = span;
+            }
+        })
+        .ok()?;
+    }
+    Some((number?, string(content.of(delta))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EventType, Field, Fields, chat_text, index};
+
+    #[test]
+    fn last_duplicate_counts_however_spelled() {
+        let payload = br#"{"type":"error","delta":"a","ty\u0070e":"response.created","delta":5}"#;
+        let fields = Fields::scan(payload).unwrap();
+        assert_eq!(fields.event_type(payload), Some(EventType::Created));
+        assert_eq!(fields.text(payload, Field::Delta), None);
+        assert_eq!(fields.value(payload, Field::Delta), Some(&b"5"[..]));
+        assert_eq!(fields.value(payload, Field::Item), None);
+    }
+
+    #[test]
+    fn only_whole_objects_have_fields() {
+        for payload in
+            ["", "[]", "null", "[DONE]", "{\"type\":\"error\"", "{\"type\":\"error\"} x", "{\"a\":[}"]
+        {
+            assert!(Fields::scan(payload.as_bytes()).is_err(), "{payload}");
+        }
+    }
+
+    #[test]
+    fn indices_are_plain_integers() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("4294967296", Some(1 << 32)),
+            ("9223372036854775807", Some(i64::MAX.cast_unsigned())),
+            ("-1", None),
+            ("1.5", None),
+            ("1e3", None),
+            ("\"0\"", None),
+            ("", None),
+            ("null", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(index(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn chat_text_is_that_of_choice_zero() {
+        for (choices, expected) in [
+            (r#"[{"index":0,"delta":{"content":"hi"}}]"#, Some("hi")),
+            (r#"[{"index":1,"delta":{"content":"no"}},{"index":0,"delta":{"content":"yes"}}]"#, Some("yes")),
+            (r#"[{"delta":{"content":"place"}}]"#, Some("place")),
+            (r#"[{"index":0,"delta":{"content":null}}]"#, None),
+            (r#"[{"index":0,"delta":null}]"#, None),
+            ("[]", None),
+            ("null", None),
+        ] {
+            let text = chat_text(choices.as_bytes()).map(|text| std::str::from_utf8(text.raw).unwrap());
+            assert_eq!(text, expected, "{choices}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! JSON (RFC 8259) without a tree: a cursor that checks as it goes, and what is built on it.
+//!
+//! Numbers stay text and strings stay escaped until somebody asks, so whatever nobody edits leaves as it came.
+//! Bytes that are not UTF-8 are allowed inside strings: the event-stream format replaces them with U+FFFD
+//! when they are decoded, and an ASCII byte never belongs to a broken sequence.
+
+mod cursor;
+mod text;
+
+pub use cursor::{Cursor, Kind, Number, RawStr};
+pub use text::{Surrogates, push_escaped, push_lossy, push_wtf8};

@@ -1,0 +1,257 @@
+//! Between escaped JSON text and characters.
+//!
+//! Accumulated text is WTF-8: UTF-8 that may also hold lone surrogates, so that a pair whose halves arrive in two
+//! deltas joins, and a half that stays alone is written back as the escape it came as.
+
+use crate::json::RawStr;
+
+/// What a lone surrogate escape becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Surrogates {
+    /// U+FFFD.
+    Replace,
+    /// Its three WTF-8 bytes.
+    Keep,
+}
+
+const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
+
+/// Appends the characters of `text` as UTF-8; lone surrogates and invalid bytes become U+FFFD. Returns whether
+/// any surrogate had to be replaced.
+pub fn push_lossy(text: RawStr<'_>, out: &mut Vec<u8>) -> bool {
+    push(text, Surrogates::Replace, out)
+}
+
+/// Appends the characters of `text` as WTF-8; invalid bytes become U+FFFD. A low surrogate at the start joins a
+/// high one that `out` ends with.
+pub fn push_wtf8(text: RawStr<'_>, out: &mut Vec<u8>) {
+    push(text, Surrogates::Keep, out);
+}
+
+fn push(text: RawStr<'_>, surrogates: Surrogates, out: &mut Vec<u8>) -> bool {
+    let mut replaced = false;
+    let mut rest = text.raw;
+    if !text.escaped {
+        push_utf8(rest, text.ascii, out);
+        return false;
+    }
+    while let Some(backslash) = memchr::memchr(b'\\', rest) {
+        let (plain, escape) = rest.split_at(backslash);
+        push_utf8(plain, text.ascii, out);
+        rest = push_escape(escape, surrogates, out, &mut replaced);
+    }
+    push_utf8(rest, text.ascii, out);
+    replaced
+}
+
+/// Appends bytes between escapes, replacing what is not UTF-8 by maximal subparts as WHATWG decoding does.
+fn push_utf8(bytes: &[u8], ascii: bool, out: &mut Vec<u8>) {
+    if ascii || std::str::from_utf8(bytes).is_ok() {
+        out.extend_from_slice(bytes);
+        return;
+    }
+    for chunk in bytes.utf8_chunks() {
+        out.extend_from_slice(chunk.valid().as_bytes());
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice(REPLACEMENT);
+        }
+    }
+}
+
+/// Appends one escape sequence, checked by the cursor before, and returns what follows it.
+fn push_escape<'a>(
+    escape: &'a [u8],
+    surrogates: Surrogates,
+    out: &mut Vec<u8>,
+    replaced: &mut bool,
+) -> &'a [u8] {
+    let Some((&[_, letter], rest)) = escape.split_first_chunk::<2>() else {
+        return &[];
+    };
+    let plain = match letter {
+        b'n' => b'\n',
+        b't' => b'\t',
+        b'r' => b'\r',
+        b'b' => 0x08,
+        b'f' => 0x0c,
+        b'u' => {
+            let (unit, rest) = code_unit(rest);
+            return push_code_unit(unit, rest, surrogates, out, replaced);
+        }
+        other => other,
+    };
+    out.push(plain);
+    rest
+}
+
+/// Appends the character that starts with UTF-16 unit `unit`, taking the escape of its second half from `rest`.
+fn push_code_unit<'a>(
+    unit: u32,
+    rest: &'a [u8],
+    surrogates: Surrogates,
+    out: &mut Vec<u8>,
+    replaced: &mut bool,
+) -> &'a [u8] {
+    if let Some(character) = char::from_u32(unit) {
+        out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        return rest;
+    }
+    if unit < 0xdc00
+        && let Some(tail) = rest.strip_prefix(b"\\u")
+    {
+        let (low, tail) = code_unit(tail);
+        if (0xdc00..0xe000).contains(&low) {
+            push_pair(unit, low, out);
+            return tail;
+        }
+    }
+    if surrogates == Surrogates::Replace {
+        *replaced = true;
+        out.extend_from_slice(REPLACEMENT);
+        return rest;
+    }
+    if unit >= 0xdc00
+        && let Some(high) = trailing_high(out)
+    {
+        out.truncate(out.len() - 3);
+        push_pair(high, unit, out);
+        return rest;
+    }
+    out.extend_from_slice(&[
+        0xe0 | (unit >> 12) as u8,
+        0x80 | (unit >> 6 & 0x3f) as u8,
+        0x80 | (unit & 0x3f) as u8,
+    ]);
+    rest
+}
+
+/// The high surrogate that WTF-8 text ends with.
+fn trailing_high(out: &[u8]) -> Option<u32> {
+    match out.last_chunk::<3>() {
+        Some(&[0xed, middle @ 0xa0..=0xaf, last]) => {
+            Some(0xd000 | u32::from(middle & 0x3f) << 6 | u32::from(last & 0x3f))
+        }
+        _ => None,
+    }
+}
+
+/// Appends the character of a surrogate pair.
+fn push_pair(high: u32, low: u32, out: &mut Vec<u8>) {
+    let point = 0x1_0000 + ((high & 0x3ff) << 10 | low & 0x3ff);
+    if let Some(character) = char::from_u32(point) {
+        out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+}
+
+/// The value of four hexadecimal digits, checked before, and what follows them.
+fn code_unit(text: &[u8]) -> (u32, &[u8]) {
+    let Some((digits, rest)) = text.split_first_chunk::<4>() else {
+        return (0xfffd, &[]);
+    };
+    let value = digits.iter().fold(0, |value, &digit| {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            _ => (digit | 0x20).wrapping_sub(b'a').wrapping_add(10),
+        };
+        value << 4 | u32::from(digit)
+    });
+    (value, rest)
+}
+
+/// Appends WTF-8 `text` as the inside of a JSON string: the short escapes, `\u00xx` for other controls, `\udxxx`
+/// for lone surrogates, everything else as it is.
+pub fn push_escaped(text: &[u8], out: &mut Vec<u8>) {
+    let mut plain_from = 0;
+    for (at, &byte) in text.iter().enumerate() {
+        let second = text.get(at + 1).copied().unwrap_or_default();
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' && !(byte == 0xed && second >= 0xa0) {
+            continue;
+        }
+        if at < plain_from {
+            continue;
+        }
+        out.extend_from_slice(text.get(plain_from..at).unwrap_or_default());
+        plain_from = at + 1;
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x0c => out.extend_from_slice(b"\\f"),
+            0xed => {
+                let third = text.get(at + 2).copied().unwrap_or(0x80);
+                push_hex(0xd000 | u32::from(second & 0x3f) << 6 | u32::from(third & 0x3f), out);
+                plain_from = at + 3;
+            }
+            control => push_hex(u32::from(control), out),
+        }
+    }
+    out.extend_from_slice(text.get(plain_from..).unwrap_or_default());
+}
+
+/// Appends `\u` and four lower-case hexadecimal digits.
+fn push_hex(unit: u32, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\\u");
+    for shift in [12, 8, 4, 0] {
+        out.push(char::from_digit(unit >> shift & 0xf, 16).map_or(b'0', |digit| digit as u8));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{push_escaped, push_lossy, push_wtf8};
+    use crate::json::{Cursor, RawStr};
+
+    fn raw(text: &[u8]) -> RawStr<'_> {
+        Cursor::new(text).string().unwrap()
+    }
+
+    #[test]
+    fn escapes_decode() {
+        for (text, expected) in [
+            (r#""plain""#, "plain"),
+            (r#""\"\\\/\b\f\n\r\t""#, "\"\\/\u{8}\u{c}\n\r\t"),
+            (r#""\u00e9\u0000\uFFFF""#, "\u{e9}\u{0}\u{ffff}"),
+            (r#""\ud83d\ude00!""#, "\u{1f600}!"),
+            (r#""\ud83d""#, "\u{fffd}"),
+            (r#""\ude00\ud83d""#, "\u{fffd}\u{fffd}"),
+            (r#""\ud83d\u0041""#, "\u{fffd}A"),
+            (r#""\ud83d\n""#, "\u{fffd}\n"),
+            (r#""\ud83d\ud83d\ude00""#, "\u{fffd}\u{1f600}"),
+            ("\"\u{2028}\\n\"", "\u{2028}\n"),
+        ] {
+            let mut out = Vec::new();
+            push_lossy(raw(text.as_bytes()), &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn invalid_bytes_become_replacements() {
+        let mut out = Vec::new();
+        push_lossy(raw(b"\"a\xff\xe2\x82\\n\xf0\x9f\x98\""), &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), "a\u{fffd}\u{fffd}\n\u{fffd}");
+    }
+
+    #[test]
+    fn pairs_join_across_pieces() {
+        let mut out = Vec::new();
+        push_wtf8(raw(br#""a\ud83d""#), &mut out);
+        push_wtf8(raw(br#""\ude00b""#), &mut out);
+        assert_eq!(out, "a\u{1f600}b".as_bytes());
+    }
+
+    #[test]
+    fn lone_surrogates_are_written_back() {
+        let mut out = Vec::new();
+        push_wtf8(raw(br#""\ud83d \udc00\ud83d""#), &mut out);
+        let mut written = Vec::new();
+        push_escaped(&out, &mut written);
+        assert_eq!(written, br"\ud83d \udc00\ud83d");
+        written.clear();
+        push_escaped("\"\\\n\r\t\u{8}\u{c}\u{1}\u{7f}\u{d7ff}\u{e9}".as_bytes(), &mut written);
+        assert_eq!(String::from_utf8(written).unwrap(), "\\\"\\\\\\n\\r\\t\\b\\f\\u0001\u{7f}\u{d7ff}\u{e9}");
+    }
+}

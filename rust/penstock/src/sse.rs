@@ -1,0 +1,517 @@
+//! WHATWG event streams (HTML standard 9.2.5 and 9.2.6), push style.
+//!
+//! A line that lies within one chunk is read where it stands and its payload leaves as a range of the chunk;
+//! only what a chunk ends in the middle of is carried over. Every byte is looked at once and copied at most
+//! twice, so time is linear however the input is cut.
+
+use std::ops::Range;
+
+use memchr::memchr2;
+
+use crate::decoder::{DecoderOptions, Frame, Malformed, Mark, Piece, Shared, Sink, exceeded, require_utf8};
+use crate::error::Error;
+use crate::limits::Limit;
+
+/// Buffers larger than this are given back once their event is out.
+const KEEP_CAPACITY: usize = 1 << 16;
+/// How much of a body that is no event stream is kept to show.
+const BODY_CAPACITY: usize = 1 << 20;
+
+/// What a line does, by its field name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Data,
+    Event,
+    Id,
+    Retry,
+    Comment,
+    Unknown,
+    /// Too short yet to tell.
+    Undecided,
+}
+
+/// Where a field of the current event stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Chunk(Range<usize>),
+    Buffer,
+}
+
+/// A line that the last chunk ended in.
+#[derive(Debug, Default)]
+struct Partial {
+    /// What is kept of it: nothing once it is known that the line does not matter.
+    kept: Vec<u8>,
+    /// Its length so far.
+    length: u64,
+    /// The place of its first byte in the stream.
+    start: u64,
+    ignored: Option<Ignored>,
+    open: bool,
+}
+
+/// A line whose content does not matter, only its length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ignored {
+    comment: bool,
+}
+
+/// Whether the input may be a document instead of an event stream.
+#[derive(Debug)]
+enum Sniff {
+    Undecided,
+    Body(Vec<u8>),
+    Stream,
+}
+
+/// The decoder's state between two chunks.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    pub(crate) shared: Shared,
+    mark: Mark,
+    /// The last line ended in CR; an LF that follows belongs to it.
+    swallow_lf: bool,
+    /// Place of the current chunk's first byte in the stream.
+    offset: u64,
+    partial: Partial,
+    data: Option<Place>,
+    data_buffer: Vec<u8>,
+    /// Bytes of the buffer before the payload.
+    data_head: usize,
+    /// Place of the payload's first byte in the stream.
+    data_start: u64,
+    name: Option<Place>,
+    name_buffer: Vec<u8>,
+    id_buffer: Option<Vec<u8>>,
+    last_event_id: Vec<u8>,
+    id_changed: bool,
+    retry: Option<u64>,
+    /// Bytes since the last event that were not payload.
+    idle: u64,
+    sniff: Sniff,
+}
+
+impl Lines {
+    pub(crate) fn new(options: DecoderOptions) -> Self {
+        Self {
+            shared: Shared::new(options),
+            mark: Mark::Matching(0),
+            swallow_lf: false,
+            offset: 0,
+            partial: Partial::default(),
+            data: None,
+            data_buffer: Vec::new(),
+            data_head: 0,
+            data_start: 0,
+            name: None,
+            name_buffer: Vec::new(),
+            id_buffer: None,
+            last_event_id: Vec::new(),
+            id_changed: false,
+            retry: None,
+            idle: 0,
+            sniff: Sniff::Undecided,
+        }
+    }
+
+    pub(crate) const fn retry(&self) -> Option<u64> {
+        self.retry
+    }
+
+    pub(crate) fn last_event_id(&self) -> &[u8] {
+        &self.last_event_id
+    }
+
+    pub(crate) const fn is_idle(&self) -> bool {
+        !self.partial.open && self.data.is_none() && self.name.is_none()
+    }
+
+    pub(crate) fn non_stream_body(&self) -> Option<&[u8]> {
+        match &self.sniff {
+            Sniff::Body(body) => Some(body),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn feed(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), Error> {
+        self.shared.counts.bytes += chunk.len() as u64;
+        if self.shared.done {
+            return Ok(());
+        }
+        self.read(chunk, sink)?;
+        if !matches!(self.sniff, Sniff::Stream) {
+            self.sniff(chunk);
+        }
+        self.offset += chunk.len() as u64;
+        Ok(())
+    }
+
+    fn read(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), Error> {
+        let mut at = self.resume(chunk, sink)?;
+        while !self.shared.done
+            && let Some(rest) = chunk.get(at..)
+            && let Some(&first) = rest.first()
+        {
+            // A blank line follows most data lines; it needs no search.
+            let length = match first {
+                b'\n' | b'\r' => Some(0),
+                _ => memchr2(b'\n', b'\r', rest),
+            };
+            let Some(length) = length else {
+                self.carry(rest, self.offset + at as u64)?;
+                break;
+            };
+            self.line(chunk, at..at + length, sink)?;
+            at = self.pass_end(chunk, at + length);
+        }
+        self.settle(chunk);
+        Ok(())
+    }
+
+    /// Finishes what the chunk before left open: byte order mark, CR LF, a line. Returns where to go on.
+    #[inline]
+    fn resume(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<usize, Error> {
+        let mut at = 0;
+        if let Mark::Matching(_) = self.mark {
+            let (skip, withheld) = self.mark.pass(chunk);
+            at = skip;
+            if !withheld.is_empty() {
+                self.carry(withheld, 0)?;
+            }
+        }
+        if self.swallow_lf && at < chunk.len() {
+            self.swallow_lf = false;
+            at += usize::from(chunk.get(at) == Some(&b'\n'));
+        }
+        if !self.partial.open {
+            return Ok(at);
+        }
+        let rest = chunk.get(at..).unwrap_or_default();
+        let Some(length) = memchr2(b'\n', b'\r', rest) else {
+            self.carry(rest, 0)?;
+            return Ok(chunk.len());
+        };
+        self.carry(rest.get(..length).unwrap_or_default(), 0)?;
+        self.carried_line(chunk, sink)?;
+        Ok(self.pass_end(chunk, at + length))
+    }
+
+    /// The place after the line end at `at`; an LF that may follow a CR at the end of the chunk is noted.
+    #[inline]
+    fn pass_end(&mut self, chunk: &[u8], at: usize) -> usize {
+        if chunk.get(at) == Some(&b'\n') {
+            return at + 1;
+        }
+        match chunk.get(at + 1) {
+            Some(b'\n') => at + 2,
+            Some(_) => at + 1,
+            None => {
+                self.swallow_lf = true;
+                at + 1
+            }
+        }
+    }
+
+    /// Adds to the line that is open at the end of the chunk; `start` is its place if it begins here.
+    fn carry(&mut self, bytes: &[u8], start: u64) -> Result<(), Error> {
+        let partial = &mut self.partial;
+        if !partial.open {
+            partial.open = true;
+            partial.start = start;
+        }
+        partial.length += bytes.len() as u64;
+        if partial.ignored.is_none() {
+            partial.kept.extend_from_slice(bytes);
+        }
+        let kind = match partial.ignored {
+            Some(Ignored { comment: true }) => Kind::Comment,
+            Some(Ignored { comment: false }) => Kind::Unknown,
+            None => classify(&partial.kept, false).0,
+        };
+        let value = value_offset(kind, &partial.kept);
+        let (length, start) = (partial.length, partial.start);
+        if kind == Kind::Comment || kind == Kind::Unknown {
+            partial.ignored = Some(Ignored { comment: kind == Kind::Comment });
+            partial.kept = Vec::new();
+        }
+        self.check(kind, value as u64, length, start, false)
+    }
+
+    /// Takes the carried line, complete now.
+    fn carried_line(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), Error> {
+        let partial = std::mem::take(&mut self.partial);
+        let (kind, value) = match partial.ignored {
+            Some(Ignored { comment: true }) => (Kind::Comment, 0),
+            Some(Ignored { comment: false }) => (Kind::Unknown, 0),
+            None if partial.kept.is_empty() => return self.dispatch(chunk, partial.start, sink),
+            None => classify(&partial.kept, true),
+        };
+        self.check(kind, value as u64, partial.length, partial.start, true)?;
+        if kind == Kind::Data && self.data.is_none() {
+            // The common case of a payload in pieces: its line becomes the buffer, without another copy.
+            self.data_buffer = partial.kept;
+            self.data_head = value;
+            self.data_start = partial.start + value as u64;
+            self.data = Some(Place::Buffer);
+            return Ok(());
+        }
+        let bytes = partial.kept.get(value..).unwrap_or_default();
+        match kind {
+            Kind::Data => self.append_data(chunk, bytes),
+            Kind::Event => {
+                self.require_text(bytes, partial.start + value as u64)?;
+                self.name_buffer.clear();
+                self.name_buffer.extend_from_slice(bytes);
+                self.name = (!bytes.is_empty()).then_some(Place::Buffer);
+            }
+            _ => self.other(kind, bytes, partial.start + value as u64)?,
+        }
+        Ok(())
+    }
+
+    /// Takes the line at `range` of the chunk.
+    #[inline]
+    fn line(&mut self, chunk: &[u8], range: Range<usize>, sink: &mut impl Sink) -> Result<(), Error> {
+        let line = chunk.get(range.clone()).unwrap_or_default();
+        let start = self.offset + range.start as u64;
+        if line.is_empty() {
+            return self.dispatch(chunk, start, sink);
+        }
+        let (kind, value) = classify(line, true);
+        self.check(kind, value as u64, line.len() as u64, start, true)?;
+        let place = range.start + value..range.end;
+        match kind {
+            Kind::Data if self.data.is_none() => {
+                self.data_start = start + value as u64;
+                self.data = Some(Place::Chunk(place));
+            }
+            Kind::Data => self.append_data(chunk, line.get(value..).unwrap_or_default()),
+            Kind::Event => {
+                self.require_text(line.get(value..).unwrap_or_default(), start + value as u64)?;
+                self.name = (!place.is_empty()).then_some(Place::Chunk(place));
+            }
+            _ => self.other(kind, line.get(value..).unwrap_or_default(), start + value as u64)?,
+        }
+        Ok(())
+    }
+
+    /// Adds a further data line to the payload.
+    fn append_data(&mut self, chunk: &[u8], value: &[u8]) {
+        self.own_data(chunk);
+        self.data_buffer.push(b'\n');
+        self.data_buffer.extend_from_slice(value);
+    }
+
+    /// Moves the payload into the buffer.
+    fn own_data(&mut self, chunk: &[u8]) {
+        if let Some(Place::Chunk(range)) = &self.data {
+            self.data_buffer.clear();
+            self.data_buffer.extend_from_slice(chunk.get(range.clone()).unwrap_or_default());
+            self.data_head = 0;
+            self.data = Some(Place::Buffer);
+        }
+    }
+
+    /// Moves what the unfinished event has in this chunk into buffers.
+    #[inline]
+    fn settle(&mut self, chunk: &[u8]) {
+        self.own_data(chunk);
+        if let Some(Place::Chunk(range)) = &self.name {
+            self.name_buffer.clear();
+            self.name_buffer.extend_from_slice(chunk.get(range.clone()).unwrap_or_default());
+            self.name = Some(Place::Buffer);
+        }
+    }
+
+    /// Takes the fields that belong to the stream rather than to one event.
+    fn other(&mut self, kind: Kind, value: &[u8], start: u64) -> Result<(), Error> {
+        match kind {
+            Kind::Comment => self.shared.counts.comments += 1,
+            Kind::Id if !value.contains(&0) => {
+                self.require_text(value, start)?;
+                self.id_buffer = Some(value.to_vec());
+            }
+            Kind::Retry if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
+                self.retry = Some(
+                    value
+                        .iter()
+                        .fold(0, |n: u64, b| n.saturating_mul(10).saturating_add(u64::from(b - b'0'))),
+                );
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn require_text(&self, value: &[u8], start: u64) -> Result<(), Error> {
+        if self.shared.options.malformed == Malformed::Refuse { require_utf8(value, start) } else { Ok(()) }
+    }
+
+    /// Holds a line of `length` bytes, so far or in all, to the limits. What it breaks first, by offset, is
+    /// the error, so that the error does not depend on how the input was cut.
+    #[inline]
+    fn check(&mut self, kind: Kind, value: u64, length: u64, start: u64, ended: bool) -> Result<(), Error> {
+        let limits = &self.shared.options.limits;
+        let own = match kind {
+            Kind::Data => {
+                let held = match &self.data {
+                    None => 0,
+                    Some(Place::Chunk(range)) => range.len() as u64 + 1,
+                    Some(Place::Buffer) => (self.data_buffer.len() - self.data_head) as u64 + 1,
+                };
+                (Limit::EventBytes, value.saturating_add(limits.max_event_bytes.saturating_sub(held)))
+            }
+            Kind::Event => (Limit::EventNameBytes, value.saturating_add(limits.max_event_name_bytes)),
+            Kind::Id => (Limit::IdBytes, value.saturating_add(limits.max_id_bytes)),
+            _ => (Limit::LineBytes, limits.max_line_bytes),
+        };
+        let idle = limits.max_idle_bytes - self.idle.min(limits.max_idle_bytes);
+        if kind == Kind::Data {
+            if length <= own.1 && length <= limits.max_line_bytes {
+                return Ok(());
+            }
+        } else if length <= own.1 && length <= limits.max_line_bytes && length + u64::from(ended) <= idle {
+            if ended {
+                self.idle += length + 1;
+            }
+            return Ok(());
+        }
+        let mut allowed = [(Limit::LineBytes, limits.max_line_bytes), own, (Limit::IdleBytes, idle)];
+        if kind == Kind::Data {
+            allowed = [allowed[0], own, own];
+        }
+        let (limit, at) = allowed.into_iter().min_by_key(|(_, at)| *at).unwrap_or(own);
+        Err(exceeded(limit, limits.get(limit), start + at))
+    }
+
+    /// A blank line at `start`: the event is complete (9.2.6, "dispatch the event").
+    #[inline]
+    fn dispatch(&mut self, chunk: &[u8], start: u64, sink: &mut impl Sink) -> Result<(), Error> {
+        if let Some(id) = self.id_buffer.take() {
+            self.id_changed |= id != self.last_event_id;
+            self.last_event_id = id;
+        }
+        if self.data.is_none() {
+            self.name = None;
+            self.idle += 1;
+            let maximum = self.shared.options.limits.max_idle_bytes;
+            if self.idle > maximum {
+                return Err(exceeded(Limit::IdleBytes, maximum, start));
+            }
+            return Ok(());
+        }
+        self.deliver(chunk, false, sink)
+    }
+
+    #[inline]
+    fn deliver(&mut self, chunk: &[u8], flushed: bool, sink: &mut impl Sink) -> Result<(), Error> {
+        let Some(data) = self.data.take() else { return Ok(()) };
+        let name = self.name.take();
+        self.idle = 0;
+        let carried = data == Place::Buffer;
+        let events = self.shared.counts.events;
+        let frame = Frame {
+            data: match data {
+                Place::Chunk(range) => Piece::Chunk(range),
+                Place::Buffer => Piece::Carried(self.data_buffer.get(self.data_head..).unwrap_or_default()),
+            },
+            name: name.map(|name| match name {
+                Place::Chunk(range) => Piece::Chunk(range),
+                Place::Buffer => Piece::Carried(&self.name_buffer),
+            }),
+            id_changed: self.id_changed,
+            id: &self.last_event_id,
+            flushed,
+        };
+        self.shared.deliver(chunk, frame, self.data_start, sink)?;
+        if self.shared.counts.events != events {
+            self.id_changed = false;
+        }
+        if carried && self.data_buffer.capacity() > KEEP_CAPACITY {
+            self.data_buffer = Vec::new();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn finish(&mut self, sink: &mut impl Sink) -> Result<(), Error> {
+        let withheld = self.mark.end();
+        if !withheld.is_empty() {
+            self.carry(withheld, 0)?;
+        }
+        if self.partial.open {
+            // The line has no end, but its bytes have come: a payload may be whole all the same.
+            self.carried_line(&[], sink)?;
+        }
+        if !self.shared.done
+            && self.data.is_some()
+            && self.shared.may_flush(self.data_buffer.get(self.data_head..).unwrap_or_default())
+        {
+            self.deliver(&[], true, sink)?;
+        }
+        self.data = None;
+        self.name = None;
+        self.id_buffer = None;
+        self.swallow_lf = false;
+        Ok(())
+    }
+
+    /// Keeps the beginning of an input that looks like a document until an event proves otherwise.
+    #[cold]
+    fn sniff(&mut self, chunk: &[u8]) {
+        if self.shared.counts.events > 0 || self.shared.done {
+            self.sniff = Sniff::Stream;
+            return;
+        }
+        if let Sniff::Undecided = self.sniff {
+            let text = chunk.strip_prefix("\u{feff}".as_bytes()).unwrap_or(chunk).trim_ascii_start();
+            self.sniff = match text.first() {
+                None => return,
+                Some(b'{' | b'[' | b'<') => Sniff::Body(Vec::new()),
+                Some(_) => Sniff::Stream,
+            };
+        }
+        if let Sniff::Body(body) = &mut self.sniff {
+            let room = BODY_CAPACITY - body.len().min(BODY_CAPACITY);
+            body.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
+        }
+    }
+}
+
+/// The kind of a line and where its value starts; a line that is not `complete` may still be anything.
+#[inline]
+fn classify(line: &[u8], complete: bool) -> (Kind, usize) {
+    let kind = match line {
+        [b'd', b'a', b't', b'a', b':', ..] => Kind::Data,
+        [b'e', b'v', b'e', b'n', b't', b':', ..] => Kind::Event,
+        [b':', ..] => Kind::Comment,
+        [b'i', b'd', b':', ..] => Kind::Id,
+        [b'r', b'e', b't', b'r', b'y', b':', ..] => Kind::Retry,
+        _ if !complete => undecided(line),
+        b"data" => Kind::Data,
+        b"event" => Kind::Event,
+        b"id" => Kind::Id,
+        b"retry" => Kind::Retry,
+        _ => Kind::Unknown,
+    };
+    (kind, value_offset(kind, line))
+}
+
+/// Whether an incomplete line without a field yet can still get one.
+fn undecided(line: &[u8]) -> Kind {
+    let open = [&b"data"[..], b"event", b"id", b"retry"].iter().any(|name| name.starts_with(line));
+    if open { Kind::Undecided } else { Kind::Unknown }
+}
+
+/// Where the value of a line of this kind starts: after the colon and one space, at the end without a colon.
+#[inline]
+fn value_offset(kind: Kind, line: &[u8]) -> usize {
+    let name = match kind {
+        Kind::Data => 4,
+        Kind::Event | Kind::Retry => 5,
+        Kind::Id => 2,
+        Kind::Comment | Kind::Unknown | Kind::Undecided => return 0,
+    };
+    let value = name + 1 + usize::from(line.get(name + 1) == Some(&b' '));
+    value.min(line.len())
+}
