@@ -136,6 +136,7 @@ pub struct Decoder {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one a stream, and the large one is the common one")]
 enum Lines {
     Sse(sse::Lines),
     Ndjson(ndjson::Lines),

@@ -74,6 +74,7 @@ mod sse2 {
     /// Bit `i` of the first mask: byte `i` stops a string; of the second: byte `i` is not ASCII.
     #[inline]
     #[target_feature(enable = "sse2")]
+    #[allow(clippy::cast_ptr_alignment, reason = "`loadu` takes any address")]
     fn masks(bytes: &[u8], at: usize) -> (u32, u32) {
         debug_assert!(at + LANES <= bytes.len());
         // SAFETY: both callers have checked `at + LANES <= bytes.len()`, and the load needs no alignment.
