@@ -4,8 +4,9 @@
 //! a key occurs twice, however it is spelled, the last one counts — as it does for `json.loads`.
 
 use crate::error::{Error, JsonReason};
-use crate::json::{Cursor, Kind, RawStr};
+use crate::json::{Cursor, Invalid, Kind, RawStr, Tokens};
 use crate::limits::DEPTH_CEILING;
+use crate::simd::{Backend, Task, dispatch};
 pub use crate::vocabulary::{EventType, Field};
 
 /// A piece of a payload, in bytes from its start. Payloads are shorter than 4 GiB.
@@ -37,36 +38,91 @@ impl Span {
     }
 }
 
-/// Walks the members of the object that is the whole of `payload`, each value checked; `visit` gets the key and
-/// where the value stands. Nested values are not entered.
+/// Walks the members of the object that is the whole of `payload`, each value checked; `visit` gets the key,
+/// still escaped, and kind and place of the value. Nested values are not entered. Members may have been visited
+/// when an error comes.
 #[inline]
-pub fn members<'a>(payload: &'a [u8], mut visit: impl FnMut(RawStr<'a>, Kind, Span)) -> Result<(), Error> {
+pub fn members<'a>(payload: &'a [u8], visit: impl FnMut(&'a [u8], Kind, Span)) -> Result<(), Error> {
+    dispatch(Members { payload, visit }).map_err(|Invalid| explain(payload))
+}
+
+struct Members<'a, V> {
+    payload: &'a [u8],
+    visit: V,
+}
+
+impl<'a, V: FnMut(&'a [u8], Kind, Span)> Task for Members<'a, V> {
+    type Output = Result<(), Invalid>;
+
+    #[inline(always)]
+    fn run<B: Backend>(mut self) -> Self::Output {
+        let mut tokens = Tokens::<B>::new(self.payload);
+        if tokens.pull().byte != b'{' {
+            return Err(Invalid);
+        }
+        let mut token = tokens.pull();
+        if token.byte == b'}' {
+            return tokens.end();
+        }
+        loop {
+            let key = token.at + 1;
+            let colon = tokens.pull();
+            if token.byte != b'"' || colon.byte != b':' {
+                return Err(Invalid);
+            }
+            let key = self.payload.get(key..tokens.end_before(colon.at) - 1).unwrap_or_default();
+            let value = tokens.pull();
+            let (kind, end);
+            match value.byte {
+                b'"' => {
+                    token = tokens.pull();
+                    (kind, end) = (Kind::String, tokens.end_before(token.at));
+                }
+                open @ (b'{' | b'[') => {
+                    end = tokens.skip_container(value, 2)? + 1;
+                    kind = if open == b'{' { Kind::Object } else { Kind::Array };
+                    token = tokens.pull();
+                }
+                _ => {
+                    (kind, end) = tokens.scalar(value)?;
+                    token = tokens.pull();
+                }
+            }
+            (self.visit)(key, kind, Span::new(value.at, end));
+            match token.byte {
+                b',' => token = tokens.pull(),
+                b'}' => return tokens.end(),
+                _ => return Err(Invalid),
+            }
+        }
+    }
+}
+
+/// Why `payload` is not one JSON object.
+#[cold]
+fn explain(payload: &[u8]) -> Error {
     let mut cursor = Cursor::new(payload);
-    if cursor.kind()? != Kind::Object {
-        return Err(Error::json(JsonReason::UnexpectedByte, cursor.position()));
-    }
-    let mut more = cursor.open_object()?;
-    while more {
-        let key = cursor.key()?;
-        cursor.skip_space();
-        let start = cursor.position();
-        let kind = cursor.skip_value(1, DEPTH_CEILING)?;
-        visit(key, kind, Span::new(start, cursor.position()));
-        more = cursor.more(b'}')?;
-    }
-    cursor.end()
+    let read = match cursor.kind() {
+        Ok(Kind::Object) => cursor.skip_value(0, DEPTH_CEILING).and_then(|_| cursor.end()),
+        Ok(_) => Err(Error::json(JsonReason::UnexpectedByte, cursor.position())),
+        Err(error) => Err(error),
+    };
+    // The cursor refuses whatever the tokens refuse; were it not so, refusing would still be right.
+    read.err().unwrap_or(Error::json(JsonReason::UnexpectedByte, 0))
 }
 
 /// The field a key names, escapes decoded where there are any.
 #[inline]
 #[must_use]
-pub fn field(key: RawStr<'_>) -> Option<Field> {
-    if key.escaped {
-        let mut decoded = Vec::new();
-        crate::json::push_wtf8(key, &mut decoded);
-        return Field::from_bytes(&decoded);
-    }
-    Field::from_bytes(key.raw)
+pub fn field(key: &[u8]) -> Option<Field> {
+    Field::from_bytes(key).or_else(|| if key.contains(&b'\\') { escaped_field(key) } else { None })
+}
+
+#[cold]
+fn escaped_field(key: &[u8]) -> Option<Field> {
+    let mut decoded = Vec::new();
+    crate::json::push_wtf8(RawStr::checked(key), &mut decoded);
+    Field::from_bytes(&decoded)
 }
 
 /// Where each known field of one payload stands.
@@ -137,10 +193,8 @@ impl Fields {
 #[inline]
 #[must_use]
 pub fn string(value: &[u8]) -> Option<RawStr<'_>> {
-    if value.first() != Some(&b'"') {
-        return None;
-    }
-    Cursor::new(value).string().ok()
+    let inside = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    Some(RawStr::checked(inside))
 }
 
 /// The non-negative integer below 2^63 that a checked JSON value is, or `None`.
@@ -202,7 +256,7 @@ fn choice_text(choice: &[u8], place: u64) -> Option<(u64, Option<RawStr<'_>>)> {
     let mut content = Span::default();
     if delta.first() == Some(&b'{') {
         members(delta, |key, _, span| {
-            if !key.escaped && key.raw == b"content" {
+            if key == b"content" {
                 content = span;
             }
         })

@@ -1,31 +1,244 @@
-//! The only `unsafe` of the core: wide loads. Each function has a safe twin that the tests hold it to.
+//! The only `unsafe` of the core: wide instructions. Everything here has a safe twin that the tests hold it to.
 
-/// Where a JSON string stops being plain text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stop {
-    /// Position of the first `"`, `\` or control character, or the length of the input.
-    pub(crate) at: usize,
-    /// Whether every byte before it is ASCII.
-    pub(crate) ascii: bool,
+/// Bytes that are classified at once.
+pub(crate) const BLOCK: usize = 64;
+
+/// What the bytes of one block are; bit `i` is byte `i`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Masks {
+    /// `"`
+    pub(crate) quote: u64,
+    /// `\`
+    pub(crate) backslash: u64,
+    /// `{ } [ ] : ,`
+    pub(crate) operator: u64,
+    /// Space.
+    pub(crate) space: u64,
+    /// Below 0x20.
+    pub(crate) control: u64,
 }
 
-/// Finds the first `"`, `\` or byte below 0x20 at or after `from`.
+/// One instruction set.
+pub(crate) trait Backend {
+    /// Classifies a block.
+    fn masks(block: &[u8; BLOCK]) -> Masks;
+
+    /// Bit `i` of the result is the parity of bits `0..=i`.
+    #[inline(always)]
+    fn prefix_xor(bits: u64) -> u64 {
+        let mut bits = bits;
+        for shift in [1, 2, 4, 8, 16, 32] {
+            bits ^= bits << shift;
+        }
+        bits
+    }
+}
+
+/// Work that is compiled once for each instruction set. `run` must be `#[inline(always)]`.
+pub(crate) trait Task {
+    type Output;
+
+    fn run<B: Backend>(self) -> Self::Output;
+}
+
+/// Does `task` with the widest instructions this processor has.
 #[inline]
-pub(crate) fn string_stop(bytes: &[u8], from: usize) -> Stop {
-    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+pub(crate) fn dispatch<T: Task>(task: T) -> T::Output {
+    #[cfg(target_arch = "x86_64")]
     {
-        // SAFETY: this arm is compiled only where SSE2 is enabled for the whole build.
-        unsafe { sse2::string_stop(bytes, from) }
+        x86::dispatch(task)
     }
-    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
+    #[cfg(not(target_arch = "x86_64"))]
     {
-        string_stop_safe(bytes, from)
+        task.run::<Portable>()
     }
 }
 
-/// The safe twin of [`string_stop`], eight bytes at a time.
-#[cfg_attr(all(target_arch = "x86_64", target_feature = "sse2"), allow(dead_code))]
-pub(crate) fn string_stop_safe(bytes: &[u8], from: usize) -> Stop {
+/// The safe twin of every backend, and the one for other processors.
+#[cfg_attr(
+    target_arch = "x86_64",
+    allow(dead_code, reason = "x86-64 always has SSE2; tests compare with this")
+)]
+pub(crate) struct Portable;
+
+impl Backend for Portable {
+    #[inline(always)]
+    fn masks(block: &[u8; BLOCK]) -> Masks {
+        let mut masks = Masks::default();
+        for (place, &byte) in block.iter().enumerate() {
+            masks.quote |= u64::from(byte == b'"') << place;
+            masks.backslash |= u64::from(byte == b'\\') << place;
+            masks.operator |= u64::from(matches!(byte, b'{' | b'}' | b'[' | b']' | b':' | b',')) << place;
+            masks.space |= u64::from(byte == b' ') << place;
+            masks.control |= u64::from(byte < 0x20) << place;
+        }
+        masks
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    #[allow(clippy::wildcard_imports, reason = "intrinsics are named after their instructions")]
+    use std::arch::x86_64::*;
+
+    use super::{BLOCK, Backend, Masks, Task};
+
+    #[inline]
+    pub(super) fn dispatch<T: Task>(task: T) -> T::Output {
+        if is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("pclmulqdq")
+            && is_x86_feature_detected!("bmi2")
+        {
+            // SAFETY: the processor has what the function is compiled for.
+            return unsafe { run_avx512(task) };
+        }
+        if is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("pclmulqdq")
+            && is_x86_feature_detected!("bmi2")
+        {
+            // SAFETY: as above.
+            return unsafe { run_avx2(task) };
+        }
+        task.run::<Sse2>()
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx2,pclmulqdq,bmi1,bmi2,popcnt,lzcnt")]
+    fn run_avx512<T: Task>(task: T) -> T::Output {
+        task.run::<Avx512>()
+    }
+
+    #[target_feature(enable = "avx2,pclmulqdq,bmi1,bmi2,popcnt,lzcnt")]
+    fn run_avx2<T: Task>(task: T) -> T::Output {
+        task.run::<Avx2>()
+    }
+
+    /// Used through [`dispatch`] only, which checks for its instructions.
+    pub(super) struct Avx512;
+    /// Used through [`dispatch`] only, which checks for its instructions.
+    pub(super) struct Avx2;
+    /// Part of x86-64 itself.
+    pub(super) struct Sse2;
+
+    impl Backend for Avx512 {
+        #[inline(always)]
+        fn masks(block: &[u8; BLOCK]) -> Masks {
+            // SAFETY: `dispatch` chose this backend for its processor.
+            unsafe { masks_avx512(block) }
+        }
+
+        #[inline(always)]
+        fn prefix_xor(bits: u64) -> u64 {
+            // SAFETY: as above.
+            unsafe { prefix_xor_clmul(bits) }
+        }
+    }
+
+    impl Backend for Avx2 {
+        #[inline(always)]
+        fn masks(block: &[u8; BLOCK]) -> Masks {
+            // SAFETY: `dispatch` chose this backend for its processor.
+            unsafe { masks_avx2(block) }
+        }
+
+        #[inline(always)]
+        fn prefix_xor(bits: u64) -> u64 {
+            // SAFETY: as above.
+            unsafe { prefix_xor_clmul(bits) }
+        }
+    }
+
+    impl Backend for Sse2 {
+        #[inline(always)]
+        fn masks(block: &[u8; BLOCK]) -> Masks {
+            // SAFETY: every x86-64 processor has SSE2.
+            unsafe { masks_sse2(block) }
+        }
+    }
+
+    /// Multiplying by all ones without carries adds up the bits below each place, modulo two.
+    #[inline]
+    #[target_feature(enable = "pclmulqdq")]
+    fn prefix_xor_clmul(bits: u64) -> u64 {
+        let ones = _mm_set1_epi8(-1);
+        let product = _mm_clmulepi64_si128::<0>(_mm_set_epi64x(0, bits.cast_signed()), ones);
+        _mm_cvtsi128_si64(product).cast_unsigned()
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn masks_avx512(block: &[u8; BLOCK]) -> Masks {
+        // SAFETY: the block is 64 bytes long, and the load needs no alignment.
+        let bytes = unsafe { _mm512_loadu_si512(block.as_ptr().cast()) };
+        let equal = |byte: u8| _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(byte.cast_signed()));
+        // `{` and `[`, `}` and `]` differ in this bit alone.
+        let folded = _mm512_or_si512(bytes, _mm512_set1_epi8(0x20));
+        let bracket = |byte: u8| _mm512_cmpeq_epi8_mask(folded, _mm512_set1_epi8(byte.cast_signed()));
+        Masks {
+            quote: equal(b'"'),
+            backslash: equal(b'\\'),
+            operator: bracket(b'{') | bracket(b'}') | equal(b':') | equal(b','),
+            space: equal(b' '),
+            control: _mm512_cmplt_epu8_mask(bytes, _mm512_set1_epi8(0x20)),
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    #[allow(clippy::cast_ptr_alignment, reason = "`loadu` takes any address")]
+    fn masks_avx2(block: &[u8; BLOCK]) -> Masks {
+        let start = block.as_ptr().cast::<__m256i>();
+        // SAFETY: the block is 64 bytes long, and the loads need no alignment.
+        let halves = unsafe { [_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))] };
+        let equal = |half: __m256i, byte: u8| _mm256_cmpeq_epi8(half, _mm256_set1_epi8(byte.cast_signed()));
+        let bits = |low: __m256i, high: __m256i| {
+            u64::from(_mm256_movemask_epi8(low).cast_unsigned())
+                | u64::from(_mm256_movemask_epi8(high).cast_unsigned()) << 32
+        };
+        let operator = |half: __m256i| {
+            let folded = _mm256_or_si256(half, _mm256_set1_epi8(0x20));
+            _mm256_or_si256(
+                _mm256_or_si256(equal(folded, b'{'), equal(folded, b'}')),
+                _mm256_or_si256(equal(half, b':'), equal(half, b',')),
+            )
+        };
+        let control = |half: __m256i| _mm256_cmpeq_epi8(_mm256_min_epu8(half, _mm256_set1_epi8(0x1f)), half);
+        let [low, high] = halves;
+        Masks {
+            quote: bits(equal(low, b'"'), equal(high, b'"')),
+            backslash: bits(equal(low, b'\\'), equal(high, b'\\')),
+            operator: bits(operator(low), operator(high)),
+            space: bits(equal(low, b' '), equal(high, b' ')),
+            control: bits(control(low), control(high)),
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    #[allow(clippy::cast_ptr_alignment, reason = "`loadu` takes any address")]
+    fn masks_sse2(block: &[u8; BLOCK]) -> Masks {
+        let mut masks = Masks::default();
+        for quarter in 0..BLOCK / 16 {
+            // SAFETY: the quarter lies within the 64 bytes of the block, and the load needs no alignment.
+            let bytes = unsafe { _mm_loadu_si128(block.as_ptr().cast::<__m128i>().add(quarter)) };
+            let equal = |bytes: __m128i, byte: u8| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte.cast_signed()));
+            let bits =
+                |matches: __m128i| u64::from(_mm_movemask_epi8(matches).cast_unsigned()) << (quarter * 16);
+            let folded = _mm_or_si128(bytes, _mm_set1_epi8(0x20));
+            let brackets = _mm_or_si128(equal(folded, b'{'), equal(folded, b'}'));
+            masks.quote |= bits(equal(bytes, b'"'));
+            masks.backslash |= bits(equal(bytes, b'\\'));
+            masks.operator |=
+                bits(_mm_or_si128(brackets, _mm_or_si128(equal(bytes, b':'), equal(bytes, b','))));
+            masks.space |= bits(equal(bytes, b' '));
+            masks.control |= bits(_mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes));
+        }
+        masks
+    }
+}
+
+/// Finds the first `"`, `\` or byte below 0x20 at or after `from`, and whether all before it is ASCII.
+#[inline]
+pub(crate) fn string_stop(bytes: &[u8], from: usize) -> (usize, bool) {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
     /// High bit of each zero byte; exact up to and including the first one.
@@ -45,7 +258,7 @@ pub(crate) fn string_stop_safe(bytes: &[u8], from: usize) -> Stop {
         if stops != 0 {
             let low = stops & stops.wrapping_neg();
             ascii &= word & HIGHS & (low - 1) == 0;
-            return Stop { at: at + (stops.trailing_zeros() / 8) as usize, ascii };
+            return (at + (stops.trailing_zeros() / 8) as usize, ascii);
         }
         ascii &= word & HIGHS == 0;
         at += 8;
@@ -57,83 +270,23 @@ pub(crate) fn string_stop_safe(bytes: &[u8], from: usize) -> Stop {
         ascii &= byte.is_ascii();
         at += 1;
     }
-    Stop { at, ascii }
-}
-
-#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-mod sse2 {
-    use std::arch::x86_64::{
-        __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128,
-        _mm_set1_epi8,
-    };
-
-    use super::Stop;
-
-    const LANES: usize = 16;
-
-    /// Bit `i` of the first mask: byte `i` stops a string; of the second: byte `i` is not ASCII.
-    #[inline]
-    #[target_feature(enable = "sse2")]
-    #[allow(clippy::cast_ptr_alignment, reason = "`loadu` takes any address")]
-    fn masks(bytes: &[u8], at: usize) -> (u32, u32) {
-        debug_assert!(at + LANES <= bytes.len());
-        // SAFETY: both callers have checked `at + LANES <= bytes.len()`, and the load needs no alignment.
-        let block = unsafe { _mm_loadu_si128(bytes.as_ptr().add(at).cast::<__m128i>()) };
-        let quote = _mm_cmpeq_epi8(block, _mm_set1_epi8(b'"'.cast_signed()));
-        let backslash = _mm_cmpeq_epi8(block, _mm_set1_epi8(b'\\'.cast_signed()));
-        let control = _mm_cmpeq_epi8(_mm_min_epu8(block, _mm_set1_epi8(0x1f)), block);
-        let stops = _mm_or_si128(_mm_or_si128(quote, backslash), control);
-        (_mm_movemask_epi8(stops).cast_unsigned(), _mm_movemask_epi8(block).cast_unsigned())
-    }
-
-    #[inline]
-    #[target_feature(enable = "sse2")]
-    pub(super) fn string_stop(bytes: &[u8], from: usize) -> Stop {
-        let mut at = from;
-        let mut high = 0;
-        while at + LANES <= bytes.len() {
-            let (stops, wide) = masks(bytes, at);
-            if stops != 0 {
-                let first = stops.trailing_zeros();
-                high |= wide & ((1 << first) - 1);
-                return Stop { at: at + first as usize, ascii: high == 0 };
-            }
-            high |= wide;
-            at += LANES;
-        }
-        if bytes.len() < LANES || at >= bytes.len() {
-            let tail = super::string_stop_safe(bytes, at);
-            return Stop { at: tail.at, ascii: tail.ascii && high == 0 };
-        }
-        // The last block overlaps what was already seen; shift that part out.
-        let last = bytes.len() - LANES;
-        let (stops, wide) = masks(bytes, last);
-        let seen = at - last;
-        let stops = stops >> seen;
-        let wide = wide >> seen;
-        if stops == 0 {
-            return Stop { at: bytes.len(), ascii: high | wide == 0 };
-        }
-        let first = stops.trailing_zeros();
-        high |= wide & ((1 << first) - 1);
-        Stop { at: at + first as usize, ascii: high == 0 }
-    }
+    (at, ascii)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Stop, string_stop, string_stop_safe};
+    use super::{BLOCK, Backend, Masks, Portable, Task, dispatch, string_stop};
 
     /// The rule itself, a byte at a time.
-    fn naive(bytes: &[u8], from: usize) -> Stop {
+    fn naive(bytes: &[u8], from: usize) -> (usize, bool) {
         let tail = bytes.get(from..).unwrap_or_default();
         let length = tail.iter().position(|&b| b == b'"' || b == b'\\' || b < 0x20).unwrap_or(tail.len());
-        Stop { at: from.max(from + length), ascii: tail.get(..length).unwrap_or_default().is_ascii() }
+        (from.max(from + length), tail[..length].is_ascii())
     }
 
     #[test]
     fn every_stop_at_every_place_in_every_length() {
-        for length in 0..70 {
+        for length in 0..40 {
             for place in 0..=length {
                 for stop in [b'"', b'\\', 0, 0x1f, 0x20, 0x7f, 0x80, 0xff, b'!', b'#', b'[', b']'] {
                     for wide in [b'a', 0xc3] {
@@ -145,11 +298,44 @@ mod tests {
                             *byte = stop;
                         }
                         for from in [0, 1, 7, place].into_iter().filter(|&f| f <= length) {
-                            let expected = naive(&bytes, from);
-                            assert_eq!(string_stop(&bytes, from), expected, "{bytes:?} from {from}");
-                            assert_eq!(string_stop_safe(&bytes, from), expected, "{bytes:?} from {from}");
+                            assert_eq!(
+                                string_stop(&bytes, from),
+                                naive(&bytes, from),
+                                "{bytes:?} from {from}"
+                            );
                         }
                     }
+                }
+            }
+        }
+    }
+
+    struct Classify<'a>(&'a [u8; BLOCK]);
+
+    impl Task for Classify<'_> {
+        type Output = (Masks, u64);
+
+        #[inline(always)]
+        fn run<B: Backend>(self) -> Self::Output {
+            let masks = B::masks(self.0);
+            (masks, B::prefix_xor(masks.quote | masks.operator))
+        }
+    }
+
+    #[test]
+    fn every_byte_at_every_place_is_classified_alike() {
+        for byte in 0..=u8::MAX {
+            for place in 0..BLOCK {
+                let mut block = [b'a'; BLOCK];
+                block[place] = byte;
+                block[(place * 7 + 3) % BLOCK] = byte;
+                let expected = Classify(&block).run::<Portable>();
+                assert_eq!(dispatch(Classify(&block)), expected);
+                #[cfg(target_arch = "x86_64")]
+                assert_eq!(Classify(&block).run::<super::x86::Sse2>(), expected);
+                #[cfg(target_arch = "x86_64")]
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("pclmulqdq") {
+                    assert_eq!(Classify(&block).run::<super::x86::Avx2>(), expected);
                 }
             }
         }

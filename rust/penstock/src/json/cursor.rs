@@ -30,8 +30,19 @@ pub struct RawStr<'a> {
     pub raw: &'a [u8],
     /// Whether a backslash occurs.
     pub escaped: bool,
-    /// Whether every byte is ASCII.
+    /// Every byte is ASCII; false when that was not looked at to the end.
     pub ascii: bool,
+}
+
+impl<'a> RawStr<'a> {
+    /// The inside of a string that is known to be valid.
+    #[inline]
+    #[must_use]
+    pub fn checked(raw: &'a [u8]) -> Self {
+        let (stop, ascii) = string_stop(raw, 0);
+        let escaped = stop < raw.len();
+        Self { raw, escaped, ascii: ascii && !escaped }
+    }
 }
 
 /// A number as it stands in the text, its grammar checked.
@@ -129,14 +140,13 @@ impl<'a> Cursor<'a> {
             return self.refuse(JsonReason::UnexpectedByte);
         }
         let start = self.at;
-        let stop = string_stop(self.text, start);
-        self.at = stop.at;
-        if self.peek() == Some(b'"') {
-            self.at += 1;
-            let raw = self.text.get(start..stop.at).unwrap_or_default();
-            return Ok(RawStr { raw, escaped: false, ascii: stop.ascii });
+        let (stop, ascii) = string_stop(self.text, start);
+        self.at = stop;
+        if self.take(b'"') {
+            let raw = self.text.get(start..stop).unwrap_or_default();
+            return Ok(RawStr { raw, escaped: false, ascii });
         }
-        self.string_with_escapes(start, stop.ascii)
+        self.string_with_escapes(start, ascii)
     }
 
     /// The rest of a string that does not end at its first stop.
@@ -155,9 +165,9 @@ impl<'a> Cursor<'a> {
                 }
                 _ => return self.refuse(JsonReason::ControlCharacter),
             }
-            let stop = string_stop(self.text, self.at);
-            self.at = stop.at;
-            ascii &= stop.ascii;
+            let (stop, plain) = string_stop(self.text, self.at);
+            self.at = stop;
+            ascii &= plain;
         }
     }
 

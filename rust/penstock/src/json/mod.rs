@@ -6,6 +6,8 @@
 
 mod cursor;
 mod text;
+mod tokens;
 
 pub use cursor::{Cursor, Kind, Number, RawStr};
 pub use text::{Surrogates, push_escaped, push_lossy, push_wtf8};
+pub(crate) use tokens::{Invalid, Tokens};

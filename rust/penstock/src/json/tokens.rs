@@ -1,0 +1,291 @@
+//! The tokens of one JSON text, 64 bytes at a time.
+//!
+//! Each block is classified at once into bit masks; strings are told from the rest by the parity of the quotes
+//! before each byte, so text is never looked at byte by byte. What remains is one bit for each place where
+//! something starts: an operator outside strings, a string, a scalar. The walkers below pull those places one by
+//! one and hold them to the grammar of RFC 8259.
+//!
+//! The walkers say only whether a text is valid; a refused text is read again by the [`Cursor`], which knows why
+//! and where. Both must agree on every input, which the tests and the fuzzer check.
+
+use crate::json::{Cursor, Kind};
+use crate::limits::DEPTH_CEILING;
+use crate::simd::{BLOCK, Backend, Masks};
+
+/// A place where something starts, and the byte that stands there; zero at the end of the text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Token {
+    pub(crate) at: usize,
+    pub(crate) byte: u8,
+}
+
+/// The text is not valid JSON, or deeper than allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Invalid;
+
+/// Pulls tokens from a text.
+pub(crate) struct Tokens<'a, B> {
+    text: &'a [u8],
+    /// Starts in the current block not yet pulled.
+    starts: u64,
+    /// Place of the current block; the text's first block is at 0.
+    block: usize,
+    /// Place of the next block.
+    next: usize,
+    /// All ones when the current block ended inside a string.
+    in_string: u64,
+    /// One when the next block's first byte is escaped.
+    escaped: u64,
+    /// One when the current block's last byte belongs to a scalar.
+    scalar: u64,
+    invalid: bool,
+    backend: std::marker::PhantomData<B>,
+}
+
+impl<'a, B: Backend> Tokens<'a, B> {
+    #[inline(always)]
+    pub(crate) fn new(text: &'a [u8]) -> Self {
+        Self {
+            text,
+            starts: 0,
+            block: 0,
+            next: 0,
+            in_string: 0,
+            escaped: 0,
+            scalar: 0,
+            invalid: false,
+            backend: std::marker::PhantomData,
+        }
+    }
+
+    /// Pulls the next token.
+    #[inline(always)]
+    pub(crate) fn pull(&mut self) -> Token {
+        while self.starts == 0 {
+            if self.next >= self.text.len() {
+                return Token { at: self.text.len(), byte: 0 };
+            }
+            self.advance();
+        }
+        let at = self.block + self.starts.trailing_zeros() as usize;
+        self.starts &= self.starts - 1;
+        Token { at, byte: self.text.get(at).copied().unwrap_or_default() }
+    }
+
+    /// Classifies the next block.
+    #[inline(always)]
+    fn advance(&mut self) {
+        let rest = self.text.get(self.next..).unwrap_or_default();
+        let masks = match rest.first_chunk::<BLOCK>() {
+            Some(block) => B::masks(block),
+            None => last_block::<B>(self.text, rest),
+        };
+        self.block = self.next;
+        self.next += BLOCK;
+        let escaped = if masks.backslash | self.escaped == 0 { 0 } else { self.escapes(masks.backslash) };
+        let quote = masks.quote & !escaped;
+        let in_string = B::prefix_xor(quote) ^ self.in_string;
+        self.in_string = (in_string.cast_signed() >> 63).cast_unsigned();
+        // White space other than blanks is rare between tokens, and control characters in strings are errors.
+        let white =
+            if masks.control == 0 { masks.space } else { self.white(masks.control, in_string) | masks.space };
+        let scalar = !(masks.operator | white | quote);
+        let starts = scalar & !(scalar << 1 | self.scalar) | quote | masks.operator;
+        self.scalar = scalar >> 63;
+        self.starts = starts & !(in_string ^ quote);
+    }
+
+    /// Marks the bytes that a backslash escapes and checks the escapes that stand in this block.
+    #[inline(never)]
+    fn escapes(&mut self, backslash: u64) -> u64 {
+        let mut escaped = self.escaped;
+        let mut rest = backslash & !escaped;
+        self.escaped = 0;
+        while rest != 0 {
+            let place = rest.trailing_zeros();
+            if place == 63 {
+                self.escaped = 1;
+                break;
+            }
+            let next = 2_u64 << place;
+            escaped |= next;
+            rest &= !(next | next - 1);
+        }
+        let mut letters = escaped;
+        while letters != 0 {
+            let at = self.block + letters.trailing_zeros() as usize;
+            letters &= letters - 1;
+            self.invalid |= match self.text.get(at) {
+                Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => false,
+                Some(b'u') => !self
+                    .text
+                    .get(at + 1..at + 5)
+                    .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)),
+                _ => true,
+            };
+        }
+        escaped
+    }
+
+    /// Sorts control characters into white space and errors.
+    #[inline(never)]
+    fn white(&mut self, control: u64, in_string: u64) -> u64 {
+        self.invalid |= control & in_string != 0;
+        let mut white = control;
+        let mut rest = control & !in_string;
+        while rest != 0 {
+            let place = rest.trailing_zeros();
+            rest &= rest - 1;
+            if !matches!(self.text.get(self.block + place as usize), Some(b'\t' | b'\n' | b'\r')) {
+                white &= !(1 << place);
+            }
+        }
+        white
+    }
+
+    /// Requires that nothing is left and all was well.
+    #[inline(always)]
+    pub(crate) fn end(mut self) -> Result<(), Invalid> {
+        let last = self.pull();
+        if last.at < self.text.len() || self.in_string != 0 || self.escaped != 0 || self.invalid {
+            return Err(Invalid);
+        }
+        Ok(())
+    }
+
+    /// The end of a value whose next token is at `next`: white space before that is not part of it.
+    #[inline(always)]
+    pub(crate) fn end_before(&self, next: usize) -> usize {
+        let mut end = next;
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = end.checked_sub(1).and_then(|last| self.text.get(last))
+        {
+            end -= 1;
+        }
+        end
+    }
+
+    /// Checks the number or literal that starts at `token` and gives its kind and end.
+    #[inline(always)]
+    pub(crate) fn scalar(&self, token: Token) -> Result<(Kind, usize), Invalid> {
+        let rest = self.text.get(token.at..).unwrap_or_default();
+        let (kind, length) = match token.byte {
+            b'-' | b'0'..=b'9' => (Kind::Number, number(rest)?),
+            b't' if rest.starts_with(b"true") => (Kind::True, 4),
+            b'f' if rest.starts_with(b"false") => (Kind::False, 5),
+            b'n' if rest.starts_with(b"null") => (Kind::Null, 4),
+            _ => return Err(Invalid),
+        };
+        match rest.get(length) {
+            None | Some(b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r') => Ok((kind, token.at + length)),
+            Some(_) => Err(Invalid),
+        }
+    }
+
+    /// Passes the rest of the container that opens at `open`, checking it; `depth` is its own level, 1 being
+    /// the outermost. Returns the place of its closing bracket.
+    #[inline(always)]
+    pub(crate) fn skip_container(&mut self, open: Token, depth: u64) -> Result<usize, Invalid> {
+        // The two commonest containers of a stream are empty ones.
+        let first = self.pull();
+        let close = open.byte + 2;
+        if first.byte == close {
+            return Ok(first.at);
+        }
+        self.skip_filled(open, first, depth)
+    }
+
+    /// Passes the rest of a container whose first token is `token`. Bit `n` of `objects` tells what stands open
+    /// at level `n` from here.
+    fn skip_filled(&mut self, open: Token, mut token: Token, depth: u64) -> Result<usize, Invalid> {
+        let room = DEPTH_CEILING.saturating_sub(depth);
+        let mut objects = u128::from(open.byte == b'{');
+        let mut level: u64 = 0;
+        if depth > DEPTH_CEILING {
+            return Err(Invalid);
+        }
+        let mut object = open.byte == b'{';
+        loop {
+            // `token` starts a member or an element.
+            if object {
+                if token.byte != b'"' || self.pull().byte != b':' {
+                    return Err(Invalid);
+                }
+                token = self.pull();
+            }
+            match token.byte {
+                b'"' => {}
+                b'{' | b'[' => {
+                    if level >= room {
+                        return Err(Invalid);
+                    }
+                    let inner = token.byte == b'{';
+                    let close = token.byte + 2;
+                    token = self.pull();
+                    if token.byte != close {
+                        level += 1;
+                        objects = objects & !(1 << level) | u128::from(inner) << level;
+                        object = inner;
+                        continue;
+                    }
+                }
+                _ => {
+                    self.scalar(token)?;
+                }
+            }
+            // A value ended; close what ends with it.
+            loop {
+                token = self.pull();
+                if token.byte == b',' {
+                    token = self.pull();
+                    break;
+                }
+                if token.byte != if object { b'}' } else { b']' } {
+                    return Err(Invalid);
+                }
+                if level == 0 {
+                    return Ok(token.at);
+                }
+                level -= 1;
+                object = objects >> level & 1 == 1;
+            }
+        }
+    }
+}
+
+/// The masks of the text's last bytes, as if blanks followed them.
+#[inline(always)]
+fn last_block<B: Backend>(text: &[u8], rest: &[u8]) -> Masks {
+    let Some(last) = text.last_chunk::<BLOCK>() else {
+        let mut block = [b' '; BLOCK];
+        if let Some(start) = block.get_mut(..rest.len()) {
+            start.copy_from_slice(rest);
+        }
+        return B::masks(&block);
+    };
+    // The text's last 64 bytes overlap the block before; shift that part out.
+    let seen = BLOCK - rest.len();
+    let masks = B::masks(last);
+    Masks {
+        quote: masks.quote >> seen,
+        backslash: masks.backslash >> seen,
+        operator: masks.operator >> seen,
+        space: !(!masks.space >> seen),
+        control: masks.control >> seen,
+    }
+}
+
+/// The length of the number that `text` starts with.
+#[inline(always)]
+fn number(text: &[u8]) -> Result<usize, Invalid> {
+    // Indices and sequence numbers are a digit or a few.
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits > 0
+        && (digits == 1 || text.first() != Some(&b'0'))
+        && !matches!(text.get(digits), Some(b'.' | b'e' | b'E'))
+    {
+        return Ok(digits);
+    }
+    let mut cursor = Cursor::new(text);
+    cursor.number().map_err(|_| Invalid)?;
+    Ok(cursor.position())
+}
