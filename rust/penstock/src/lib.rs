@@ -5,6 +5,7 @@
 //! payload without building a tree, the accumulators fold payloads into the final object. Every buffer has a
 //! bound in [`Limits`]; every refusal is an [`Error`] that says what, where and how much.
 
+mod accumulate;
 mod decoder;
 mod error;
 pub mod event;

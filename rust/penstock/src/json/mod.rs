@@ -7,7 +7,11 @@
 mod cursor;
 mod text;
 mod tokens;
+mod walk;
+mod write;
 
 pub use cursor::{Cursor, Kind, Number, RawStr};
 pub use text::{Surrogates, push_escaped, push_lossy, push_wtf8};
 pub(crate) use tokens::{Invalid, Tokens};
+pub use walk::{elements, entries, spells};
+pub use write::{Edit, patch, push_comma, push_key, push_string};
