@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::error::Error;
 use crate::json::Cursor;
-use crate::limits::{Limit, Limits};
+use crate::limits::Limits;
 use crate::{ndjson, sse};
 
 /// How payloads stand in the byte stream.
@@ -303,12 +303,6 @@ pub(crate) fn require_utf8(bytes: &[u8], start: u64) -> Result<(), Error> {
         reason: crate::error::TextReason::InvalidUtf8,
         offset: start + error.valid_up_to() as u64,
     })
-}
-
-/// The error of a count that passed `maximum` at `offset`.
-#[cold]
-pub(crate) const fn exceeded(limit: Limit, maximum: u64, offset: u64) -> Error {
-    Error::Limit { limit, maximum, value: maximum.saturating_add(1), offset }
 }
 
 /// The byte order mark that a stream may start with, matched across chunks.

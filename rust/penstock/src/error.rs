@@ -114,3 +114,9 @@ impl Error {
         Self::Json { reason, offset: offset as u64 }
     }
 }
+
+/// The error of a count that passed `maximum` at `offset`.
+#[cold]
+pub(crate) const fn exceeded(limit: Limit, maximum: u64, offset: u64) -> Error {
+    Error::Limit { limit, maximum, value: maximum.saturating_add(1), offset }
+}

@@ -2,8 +2,8 @@
 
 use memchr::memchr;
 
-use crate::decoder::{DecoderOptions, Frame, Mark, Piece, Shared, Sink, exceeded};
-use crate::error::Error;
+use crate::decoder::{DecoderOptions, Frame, Mark, Piece, Shared, Sink};
+use crate::error::{Error, exceeded};
 use crate::limits::Limit;
 
 /// The decoder's state between two chunks.

@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use memchr::memchr2;
 
-use crate::decoder::{DecoderOptions, Frame, Malformed, Mark, Piece, Shared, Sink, exceeded, require_utf8};
-use crate::error::Error;
+use crate::decoder::{DecoderOptions, Frame, Malformed, Mark, Piece, Shared, Sink, require_utf8};
+use crate::error::{Error, exceeded};
 use crate::limits::Limit;
 
 /// Buffers larger than this are given back once their event is out.
