@@ -5,12 +5,15 @@
 //! when they are decoded, and an ASCII byte never belongs to a broken sequence.
 
 mod cursor;
+mod partial;
+mod partial_text;
 mod text;
 mod tokens;
 mod walk;
 mod write;
 
 pub use cursor::{Cursor, Kind, Number, RawStr};
+pub use partial::{PartialJson, PartialSink, PartialState};
 pub use text::{Surrogates, push_escaped, push_lossy, push_wtf8};
 pub(crate) use tokens::{Invalid, Tokens};
 pub use walk::{elements, entries, spells};
