@@ -232,13 +232,12 @@ impl<'a> Cursor<'a> {
             Kind::False => b"false",
             _ => b"null",
         };
-        if self.text.get(self.at..).is_some_and(|rest| rest.starts_with(word)) {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        if rest.starts_with(word) {
             self.at += word.len();
             return Ok(());
         }
-        while word.contains(&self.peek().unwrap_or_default()) {
-            self.at += 1;
-        }
+        self.at += rest.iter().zip(word).take_while(|(found, wanted)| found == wanted).count();
         self.refuse(JsonReason::UnexpectedByte)
     }
 
@@ -417,6 +416,7 @@ mod tests {
             ("", UnexpectedEnd, 0),
             ("nul", UnexpectedEnd, 3),
             ("nulp", UnexpectedByte, 3),
+            ("nn", UnexpectedByte, 1),
             ("01", TrailingData, 1),
             ("-", UnexpectedEnd, 1),
             ("-x", InvalidNumber, 1),
