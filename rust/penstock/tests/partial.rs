@@ -1,5 +1,7 @@
 //! The resumable reader against vectors, the cursor and a naive oracle.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
+
 use penstock::json::{Cursor, Kind, Number, PartialJson, PartialSink, PartialState};
 use penstock::{Error, JsonReason, Limit, Limits};
 use proptest::prelude::*;
@@ -52,7 +54,7 @@ impl PartialSink for Tree {
         self.put(container);
     }
     fn key(&mut self, key: &str) {
-        self.open.last_mut().unwrap().1 = key.to_owned();
+        key.clone_into(&mut self.open.last_mut().unwrap().1);
     }
     fn string(&mut self, text: &str) {
         self.put(Value::from(text));

@@ -204,7 +204,7 @@ impl PartialJson {
         while let Some((&byte, behind)) = rest.split_first() {
             self.steps += 1;
             if self.expect == Expect::Text {
-                let (plain, tail) = rest.split_at(string_stop(rest, 0).at);
+                let (plain, tail) = rest.split_at(string_stop(rest, 0).0);
                 if !plain.is_empty() {
                     self.text.push(plain);
                     self.offset += plain.len() as u64;
