@@ -2,6 +2,8 @@
 //! An object is written only when somebody asks for it.
 
 #[allow(dead_code, reason = "the accumulators follow")]
+mod diagnostics;
+#[allow(dead_code, reason = "the accumulators follow")]
 mod sparse;
 #[allow(dead_code, reason = "the accumulators follow")]
 mod text;
