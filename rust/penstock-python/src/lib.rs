@@ -1,6 +1,33 @@
 //! The Python face of the core: the module table, nothing else.
+
+#![allow(clippy::doc_markdown, reason = "doc comments of classes and methods are Python docstrings")]
+
+mod decoder;
+mod errors;
+mod event;
+mod json;
+mod limits;
+mod strings;
+
 use pyo3::prelude::*;
 
 /// Private extension module; import from `penstock`.
 #[pymodule(gil_used = false)]
-mod _penstock {}
+mod _penstock {
+    #[pymodule_export]
+    use crate::decoder::Decoder;
+    #[pymodule_export]
+    use crate::errors::_panic_next;
+    #[pymodule_export]
+    use crate::event::Event;
+    #[pymodule_export]
+    use crate::limits::Limits;
+
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::strings::init(module.py())?;
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,413 @@
+//! `Decoder`: bytes-like chunks in, events or rows of fields out.
+
+#![allow(unsafe_code, reason = "buffers of foreign objects are borrowed for the length of a call")]
+
+use std::sync::Mutex;
+
+use penstock::{DecoderOptions, EndOfInput, Error, Frame, Framing, Malformed, Piece, Sink};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+
+use crate::errors::{guard, lock, raise, raise_after};
+use crate::event::{Event, Head, Range, Reader, name_string};
+use crate::json::Options;
+use crate::limits::Limits;
+use crate::strings;
+
+/// Decodes one stream, push style: feed it chunks in any split, then call `finish()`.
+///
+/// The event-stream rules are those of the HTML standard, section 9.2; nothing but LF, CR and CR LF ends a line.
+/// After an error the decoder stays failed and raises the same error again; the error's `events` holds what the
+/// chunk contained before it.
+///
+/// Args:
+///     framing: "sse", or "ndjson" for one JSON text a line.
+///     eof: what becomes of an event whose blank line never comes: "spec" drops it, "flush" delivers it, with
+///         `event.flushed` set, if its payload is a whole JSON object.
+///     errors: "replace" turns bytes that are not UTF-8, and lone surrogate escapes in JSON, into U+FFFD when they
+///         are decoded; "strict" raises `DecodeError`.
+///     sentinel: the payload that ends the stream, compared whole after trimming white space; None for none.
+///     skip_empty: leave out events with an empty payload, which some servers send to keep connections alive.
+///     limits: the bounds.
+#[pyclass(frozen, module = "penstock")]
+pub(crate) struct Decoder {
+    state: Mutex<State>,
+    options: Options,
+}
+
+struct State {
+    core: penstock::Decoder,
+    id: Option<Py<PyString>>,
+}
+
+/// A field of a projection.
+#[derive(Debug, Clone, Copy)]
+enum Column {
+    Type,
+    Name,
+    Id,
+    SequenceNumber,
+    OutputIndex,
+    ItemId,
+    StreamId,
+    Delta,
+    Data,
+    Flushed,
+}
+
+impl Column {
+    const ALL: [(&'static str, Self); 10] = [
+        ("type", Self::Type),
+        ("name", Self::Name),
+        ("id", Self::Id),
+        ("sequence_number", Self::SequenceNumber),
+        ("output_index", Self::OutputIndex),
+        ("item_id", Self::ItemId),
+        ("stream_id", Self::StreamId),
+        ("delta", Self::Delta),
+        ("data", Self::Data),
+        ("flushed", Self::Flushed),
+    ];
+
+    fn parse(fields: &Bound<'_, PyAny>) -> PyResult<Vec<Self>> {
+        if fields.is_instance_of::<PyString>() {
+            return Err(PyTypeError::new_err("fields must be a sequence of names, not one str"));
+        }
+        let mut columns = Vec::new();
+        for name in fields.try_iter()? {
+            let name = name?;
+            let name = name.cast::<PyString>()?.to_cow()?;
+            let known = Self::ALL.iter().find(|(known, _)| *known == name);
+            let Some((_, column)) = known else {
+                let known: Vec<&str> = Self::ALL.iter().map(|(known, _)| *known).collect();
+                return Err(PyValueError::new_err(format!(
+                    "no field {name:?}; there are {}",
+                    known.join(", ")
+                )));
+            };
+            columns.push(*column);
+        }
+        Ok(columns)
+    }
+}
+
+/// Turns frames into what the caller wants.
+struct Output<'a, 'py> {
+    chunk: &'a Bound<'py, PyBytes>,
+    columns: Option<Vec<Column>>,
+    id: &'a mut Option<Py<PyString>>,
+    options: Options,
+    made: Bound<'py, PyList>,
+    failure: Option<PyErr>,
+}
+
+impl<'py> Output<'_, 'py> {
+    fn event(&self, frame: Frame<'_>) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.chunk.py();
+        let id = self.id.as_ref().map(|id| id.clone_ref(py));
+        let (bytes, data, name) = match (frame.data, frame.name) {
+            (Piece::Chunk(data), None) => (self.chunk.clone(), range(&data), None),
+            (Piece::Chunk(data), Some(Piece::Chunk(name))) => {
+                (self.chunk.clone(), range(&data), Some(range(&name)))
+            }
+            (data, name) => {
+                let chunk = self.chunk.as_bytes();
+                let data = data.bytes(chunk);
+                let name = name.as_ref().map(|name| name.bytes(chunk));
+                join(py, data, name)?
+            }
+        };
+        Ok(Bound::new(py, Event::of(bytes.unbind(), data, name, id, frame.flushed, self.options))?.into_any())
+    }
+
+    #[inline]
+    fn row(&self, columns: &[Column], frame: &Frame<'_>) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.chunk.py();
+        let chunk = self.chunk.as_bytes();
+        let payload = frame.data.bytes(chunk);
+        let name = frame.name.as_ref().map(|name| name.bytes(chunk));
+        let head = Head::of(payload);
+        let reader = Reader { py, payload, name, head: &head };
+        let cell = |column: &Column| -> PyResult<Bound<'py, PyAny>> {
+            Ok(match column {
+                Column::Type => reader.event_type()?.into_any(),
+                Column::Delta => or_none(py, reader.delta()?),
+                Column::Name => or_none(py, name.map(|name| name_string(py, name))),
+                Column::Id => or_none(py, self.id.as_ref().map(|id| id.bind(py).clone())),
+                Column::ItemId => or_none(py, reader.item_id()?),
+                Column::StreamId => or_none(py, reader.stream_id()?),
+                Column::SequenceNumber => reader.sequence_number().into_pyobject(py)?,
+                Column::OutputIndex => reader.output_index().into_pyobject(py)?,
+                Column::Data => PyBytes::new(py, payload).into_any(),
+                Column::Flushed => frame.flushed.into_pyobject(py)?.to_owned().into_any(),
+            })
+        };
+        match columns {
+            [one] => Ok(PyTuple::new(py, [cell(one)?])?.into_any()),
+            [one, two] => Ok((cell(one)?, cell(two)?).into_pyobject(py)?.into_any()),
+            many => {
+                let cells = many.iter().map(cell).collect::<PyResult<Vec<_>>>()?;
+                Ok(PyTuple::new(py, cells)?.into_any())
+            }
+        }
+    }
+}
+
+impl Sink for Output<'_, '_> {
+    #[inline]
+    fn frame(&mut self, _: &[u8], frame: Frame<'_>) {
+        if self.failure.is_some() {
+            return;
+        }
+        if frame.id_changed {
+            let id = (!frame.id.is_empty()).then(|| strings::utf8(self.chunk.py(), frame.id).unbind());
+            *self.id = id;
+        }
+        let made = match &self.columns {
+            None => self.event(frame),
+            Some(columns) => self.row(columns, &frame),
+        };
+        if let Err(error) = made.and_then(|made| self.made.append(made)) {
+            self.failure = Some(error);
+        }
+    }
+}
+
+fn or_none<'py, T>(py: Python<'py>, value: Option<Bound<'py, T>>) -> Bound<'py, PyAny> {
+    value.map_or_else(|| py.None().into_bound(py), Bound::into_any)
+}
+
+fn range(range: &std::ops::Range<usize>) -> Range {
+    Range { start: range.start, end: range.end }
+}
+
+type Joined<'py> = (Bound<'py, PyBytes>, Range, Option<Range>);
+
+/// Copies a payload and the name behind it into bytes of their own.
+fn join<'py>(py: Python<'py>, data: &[u8], name: Option<&[u8]>) -> PyResult<Joined<'py>> {
+    let tail = name.unwrap_or_default();
+    let end = data.len() + tail.len();
+    let bytes = PyBytes::new_with(py, end, |buffer| {
+        for (slot, part) in [(0, data), (data.len(), tail)] {
+            if let Some(slot) = buffer.get_mut(slot..slot + part.len()) {
+                slot.copy_from_slice(part);
+            }
+        }
+        Ok(())
+    })?;
+    let name = name.map(|_| Range { start: data.len(), end });
+    Ok((bytes, Range { start: 0, end: data.len() }, name))
+}
+
+/// Calls `work` with the chunk as bytes: bytes as they are, any other buffer copied, so that nobody can change it
+/// under an event.
+pub(crate) fn with_bytes<'py, T>(
+    chunk: &Bound<'py, PyAny>,
+    work: impl FnOnce(&Bound<'py, PyBytes>) -> PyResult<T>,
+) -> PyResult<T> {
+    if let Ok(bytes) = chunk.cast_exact::<PyBytes>() {
+        return work(bytes);
+    }
+    let py = chunk.py();
+    let mut view = std::mem::MaybeUninit::<ffi::Py_buffer>::uninit();
+    // SAFETY: `PyObject_GetBuffer` fills the view or returns an error; a simple buffer is contiguous.
+    let status = unsafe { ffi::PyObject_GetBuffer(chunk.as_ptr(), view.as_mut_ptr(), ffi::PyBUF_SIMPLE) };
+    if status != 0 {
+        return Err(PyErr::fetch(py));
+    }
+    // SAFETY: filled above. The slice is copied before the buffer is given back, with the GIL held throughout.
+    let bytes = unsafe {
+        let mut view = view.assume_init();
+        let length = view.len.cast_unsigned();
+        let held =
+            if length == 0 { &[][..] } else { std::slice::from_raw_parts(view.buf.cast::<u8>(), length) };
+        let bytes = PyBytes::new(py, held);
+        ffi::PyBuffer_Release(&raw mut view);
+        bytes
+    };
+    work(&bytes)
+}
+
+impl Decoder {
+    fn run<'py>(
+        &self,
+        chunk: &Bound<'py, PyBytes>,
+        fields: Option<&Bound<'py, PyAny>>,
+        step: impl FnOnce(&mut penstock::Decoder, &mut Output<'_, 'py>) -> Result<(), Error>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let py = chunk.py();
+        let columns = fields.map(Column::parse).transpose()?;
+        let mut state = lock(py, &self.state)?;
+        let State { core, id } = &mut *state;
+        let made = PyList::empty(py);
+        let mut output = Output { chunk, columns, id, options: self.options, made, failure: None };
+        let result = step(core, &mut output);
+        if let Some(failure) = output.failure {
+            return Err(failure);
+        }
+        match result {
+            Ok(()) => Ok(output.made),
+            Err(error) => Err(raise_after(py, &error, &output.made)),
+        }
+    }
+
+    fn ask<T>(&self, py: Python<'_>, question: impl FnOnce(&penstock::Decoder) -> T) -> PyResult<T> {
+        guard(py, || Ok(question(&lock(py, &self.state)?.core)))
+    }
+}
+
+#[pymethods]
+impl Decoder {
+    #[new]
+    #[pyo3(signature = (*, framing="sse", eof="spec", errors="replace", sentinel=Some(&b"[DONE]"[..]), skip_empty=false,
+        limits=None))]
+    fn new(
+        framing: &str,
+        eof: &str,
+        errors: &str,
+        sentinel: Option<&[u8]>,
+        skip_empty: bool,
+        limits: Option<&Limits>,
+    ) -> PyResult<Self> {
+        let limits = Limits::or_default(limits);
+        let choice = |name: &str, value: &str, choices: &str| {
+            Err(PyValueError::new_err(format!("{name} must be {choices}, not {value:?}")))
+        };
+        let framing = match framing {
+            "sse" => Framing::Sse,
+            "ndjson" => Framing::Ndjson,
+            other => return choice("framing", other, "\"sse\" or \"ndjson\""),
+        };
+        let end_of_input = match eof {
+            "spec" => EndOfInput::Spec,
+            "flush" => EndOfInput::Flush,
+            other => return choice("eof", other, "\"spec\" or \"flush\""),
+        };
+        let malformed = match errors {
+            "replace" => Malformed::Replace,
+            "strict" => Malformed::Refuse,
+            other => return choice("errors", other, "\"replace\" or \"strict\""),
+        };
+        let core = penstock::Decoder::new(DecoderOptions {
+            framing,
+            end_of_input,
+            malformed,
+            sentinel: sentinel.map(Box::from),
+            skip_empty,
+            limits,
+        });
+        let options = Options::new(&limits, malformed == Malformed::Refuse);
+        Ok(Self { state: Mutex::new(State { core, id: None }), options })
+    }
+
+    /// Takes the next bytes of the stream.
+    ///
+    /// Args:
+    ///     chunk: any bytes-like object.
+    ///     fields: names of `Event` attributes; with them the answer is a tuple of their values for each event,
+    ///         and no `Event` is made.
+    ///
+    /// Returns:
+    ///     The events that these bytes complete, in order.
+    ///
+    /// Raises:
+    ///     LimitExceeded: the input wants more than `limits` grants.
+    ///     DecodeError: with `errors="strict"`, bytes that are not UTF-8.
+    #[pyo3(signature = (chunk, *, fields=None))]
+    fn feed<'py>(
+        &self,
+        chunk: &Bound<'py, PyAny>,
+        fields: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        guard(chunk.py(), || {
+            with_bytes(chunk, |bytes| {
+                self.run(bytes, fields, |core, output| core.feed(bytes.as_bytes(), output))
+            })
+        })
+    }
+
+    /// Ends the input. May be called again, to no effect.
+    ///
+    /// Returns:
+    ///     The event that was unfinished, if `eof="flush"` and its payload is whole.
+    #[pyo3(signature = (*, fields=None))]
+    fn finish<'py>(
+        &self,
+        py: Python<'py>,
+        fields: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        guard(py, || {
+            let nothing = PyBytes::new(py, b"");
+            self.run(&nothing, fields, |core, output| core.finish(output))
+        })
+    }
+
+    /// Whether the sentinel has come; everything after it is ignored.
+    #[getter]
+    fn done(&self, py: Python<'_>) -> PyResult<bool> {
+        self.ask(py, penstock::Decoder::is_done)
+    }
+
+    /// Whether an error has stopped this decoder.
+    #[getter]
+    fn failed(&self, py: Python<'_>) -> PyResult<bool> {
+        self.ask(py, |core| core.failure().is_some())
+    }
+
+    /// The error that stopped this decoder; None if it is well.
+    #[getter]
+    fn error(&self, py: Python<'_>) -> PyResult<Option<PyErr>> {
+        self.ask(py, |core| core.failure().cloned()).map(|error| error.map(|error| raise(py, &error)))
+    }
+
+    /// Bytes fed so far.
+    #[getter]
+    fn bytes(&self, py: Python<'_>) -> PyResult<u64> {
+        self.ask(py, |core| core.counts().bytes)
+    }
+
+    /// Events delivered so far.
+    #[getter]
+    fn events(&self, py: Python<'_>) -> PyResult<u64> {
+        self.ask(py, |core| core.counts().events)
+    }
+
+    /// Comment lines so far.
+    #[getter]
+    fn comments(&self, py: Python<'_>) -> PyResult<u64> {
+        self.ask(py, |core| core.counts().comments)
+    }
+
+    /// The last `retry` field, in milliseconds; None if none came.
+    #[getter]
+    fn retry(&self, py: Python<'_>) -> PyResult<Option<u64>> {
+        self.ask(py, penstock::Decoder::retry)
+    }
+
+    /// The last event id; empty if none was set.
+    #[getter]
+    fn last_event_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.ask(py, |core| strings::utf8(py, core.last_event_id()))
+    }
+
+    /// The input so far, at most 1 MiB of it, if it starts like a JSON or HTML document and has held no event: an
+    /// error that came in place of a stream. None otherwise.
+    #[getter]
+    fn non_sse_body<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        self.ask(py, |core| core.non_stream_body().map(|body| PyBytes::new(py, body)))
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        self.ask(py, |core| {
+            let counts = core.counts();
+            let state = match (core.failure(), core.is_done()) {
+                (Some(_), _) => " failed",
+                (None, true) => " done",
+                _ => "",
+            };
+            format!("<Decoder{state} events={} bytes={}>", counts.events, counts.bytes)
+        })
+    }
+}

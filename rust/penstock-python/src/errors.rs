@@ -1,0 +1,129 @@
+//! From core errors and panics to the classes of `penstock.errors`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, TryLockError};
+
+use penstock::{Error, JsonReason, TextReason};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList};
+
+/// Makes the next guarded call panic.
+static PANIC: AtomicBool = AtomicBool::new(false);
+
+/// Makes the next call into the extension panic; the tests show with it that a panic becomes `InternalError`.
+#[pyfunction]
+pub(crate) fn _panic_next() {
+    PANIC.store(true, Ordering::Relaxed);
+}
+
+/// Runs one entry point so that no panic reaches Python: it becomes `penstock.InternalError`.
+#[inline]
+pub(crate) fn guard<T>(py: Python<'_>, entry: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    let entry = || {
+        if PANIC.load(Ordering::Relaxed) {
+            rehearse();
+        }
+        entry()
+    };
+    catch_unwind(AssertUnwindSafe(entry)).unwrap_or_else(|_| Err(internal(py)))
+}
+
+#[cold]
+#[allow(clippy::panic, reason = "the rehearsal of a programming error")]
+fn rehearse() {
+    assert!(!PANIC.swap(false, Ordering::Relaxed), "rehearsed");
+}
+
+/// Takes the state of an object that serves one caller at a time.
+pub(crate) fn lock<'a, T>(py: Python<'_>, state: &'a Mutex<T>) -> PyResult<MutexGuard<'a, T>> {
+    state.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => {
+            construct(py, "ConcurrencyError", "another thread or task is using this object", |_| Ok(()))
+        }
+        TryLockError::Poisoned(_) => internal(py),
+    })
+}
+
+/// `InternalError`: a bug of penstock's own.
+#[cold]
+pub(crate) fn internal(py: Python<'_>) -> PyErr {
+    construct(py, "InternalError", "a bug in penstock; this object cannot be used any more", |_| Ok(()))
+}
+
+/// The Python exception for a core error.
+#[cold]
+pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
+    let message = error.to_string();
+    match error {
+        Error::Limit { limit, maximum, value, offset } => {
+            construct(py, "LimitExceeded", &message, |fields| {
+                fields.set_item("limit", limit.name())?;
+                fields.set_item("maximum", maximum)?;
+                fields.set_item("value", value)?;
+                fields.set_item("offset", offset)
+            })
+        }
+        Error::Json { reason, offset } => decode_error(py, &message, json_reason(*reason), Some(*offset)),
+        Error::Text { reason, offset } => {
+            let reason = match reason {
+                TextReason::LoneSurrogate => "lone_surrogate",
+                _ => "utf8",
+            };
+            decode_error(py, &message, reason, Some(*offset))
+        }
+        Error::Event { rule, .. } => decode_error(py, &message, rule, None),
+        _ => decode_error(py, &message, "other", None),
+    }
+}
+
+const fn json_reason(reason: JsonReason) -> &'static str {
+    match reason {
+        JsonReason::UnexpectedEnd => "unexpected_end",
+        JsonReason::UnexpectedByte => "unexpected_byte",
+        JsonReason::ControlCharacter => "control_character",
+        JsonReason::InvalidEscape => "invalid_escape",
+        JsonReason::InvalidNumber => "invalid_number",
+        JsonReason::TrailingData => "trailing_data",
+        _ => "json",
+    }
+}
+
+fn decode_error(py: Python<'_>, message: &str, reason: &str, offset: Option<u64>) -> PyErr {
+    construct(py, "DecodeError", message, |fields| {
+        fields.set_item("reason", reason)?;
+        fields.set_item("offset", offset)
+    })
+}
+
+/// The Python exception for a core error, with the events that came before it.
+#[cold]
+pub(crate) fn raise_after(py: Python<'_>, error: &Error, events: &Bound<'_, PyList>) -> PyErr {
+    let raised = raise(py, error);
+    match raised.value(py).setattr(intern!(py, "events"), events) {
+        Ok(()) => raised,
+        Err(other) => other,
+    }
+}
+
+/// Calls a class of `penstock.errors` with a message and keyword fields.
+pub(crate) fn construct(
+    py: Python<'_>,
+    class: &str,
+    message: &str,
+    fill: impl FnOnce(&Bound<'_, PyDict>) -> PyResult<()>,
+) -> PyErr {
+    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let made = (|| {
+        let module = MODULE.get_or_try_init(py, || py.import("penstock.errors").map(Bound::unbind))?;
+        let fields = PyDict::new(py);
+        fill(&fields)?;
+        module.bind(py).getattr(class)?.call((message,), Some(&fields))
+    })();
+    match made {
+        Ok(value) => PyErr::from_value(value),
+        Err(error) => error,
+    }
+}

@@ -1,0 +1,306 @@
+//! JSON text to Python objects, equal to `json.loads` on every valid text: integers exact, floats correctly
+//! rounded, keys in order, the last of duplicates kept.
+//!
+//! Values wait on a stack until their container ends, so every dict and list is made once, in its final size.
+
+#![allow(unsafe_code, reason = "containers are filled in place")]
+
+use penstock::json::{Cursor, Kind, Number, RawStr};
+use penstock::{Error, Limit, Limits, TextReason};
+use pyo3::exceptions::PyMemoryError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::errors::raise;
+use crate::strings::{self, Words};
+
+unsafe extern "C" {
+    /// A dict with room for so many members; part of `CPython`'s exported, if private, interface up to 3.13.
+    #[cfg(not(Py_3_14))]
+    fn _PyDict_NewPresized(members: ffi::Py_ssize_t) -> *mut ffi::PyObject;
+}
+
+/// A new dict that will hold so many members.
+#[inline]
+unsafe fn new_dict(members: usize) -> *mut ffi::PyObject {
+    // SAFETY: both return a new reference or null with an exception set; the caller holds the GIL.
+    #[cfg(not(Py_3_14))]
+    unsafe {
+        // CPython's plain dict has room for five.
+        if members > 5 { _PyDict_NewPresized(members.cast_signed()) } else { ffi::PyDict_New() }
+    }
+    // SAFETY: as above.
+    #[cfg(Py_3_14)]
+    unsafe {
+        let _ = members;
+        ffi::PyDict_New()
+    }
+}
+
+/// How JSON becomes Python.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// Refuse what would have to be replaced by U+FFFD.
+    pub(crate) strict: bool,
+    pub(crate) max_depth: u64,
+    pub(crate) max_number_digits: u64,
+}
+
+impl Options {
+    pub(crate) const fn new(limits: &Limits, strict: bool) -> Self {
+        Self { strict, max_depth: limits.max_depth, max_number_digits: limits.max_number_digits }
+    }
+}
+
+/// The Python object of one JSON text.
+pub(crate) fn to_python<'py>(py: Python<'py>, text: &[u8], options: Options) -> PyResult<Bound<'py, PyAny>> {
+    let mut builder =
+        Builder { py, words: strings::words(py)?, options, values: Values(Vec::new()), open: Vec::new() };
+    let mut cursor = Cursor::new(text);
+    builder.build(&mut cursor).map_err(|failure| failure.into_err(py))
+}
+
+/// What can go wrong: the text, or Python.
+enum Failure {
+    Text(Error),
+    Python(PyErr),
+}
+
+impl Failure {
+    #[cold]
+    fn into_err(self, py: Python<'_>) -> PyErr {
+        match self {
+            Self::Text(error) => raise(py, &error),
+            Self::Python(error) => error,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Text(error)
+    }
+}
+
+impl From<PyErr> for Failure {
+    fn from(error: PyErr) -> Self {
+        Self::Python(error)
+    }
+}
+
+/// Owned references that wait for their container.
+struct Values(Vec<*mut ffi::PyObject>);
+
+impl Drop for Values {
+    fn drop(&mut self) {
+        for &value in &self.0 {
+            // SAFETY: each pointer is a reference this stack owns, and the builder holds the GIL.
+            unsafe { ffi::Py_DECREF(value) };
+        }
+    }
+}
+
+/// A container that is open: what it is and where its values start on the stack.
+#[derive(Clone, Copy)]
+struct Open {
+    object: bool,
+    start: usize,
+}
+
+struct Builder<'py> {
+    py: Python<'py>,
+    words: &'py Words,
+    options: Options,
+    values: Values,
+    open: Vec<Open>,
+}
+
+impl<'py> Builder<'py> {
+    fn build(&mut self, cursor: &mut Cursor<'_>) -> Result<Bound<'py, PyAny>, Failure> {
+        loop {
+            if self.start_value(cursor)? {
+                continue;
+            }
+            // A value ended; close what ends with it.
+            loop {
+                let Some(&Open { object, start }) = self.open.last() else {
+                    cursor.end()?;
+                    let Some(value) = self.values.0.pop() else {
+                        return Err(PyMemoryError::new_err(()).into());
+                    };
+                    // SAFETY: the reference was owned by the stack and is handed over.
+                    return Ok(unsafe { Bound::from_owned_ptr(self.py, value) });
+                };
+                if cursor.more(if object { b'}' } else { b']' })? {
+                    if object {
+                        self.key(cursor)?;
+                    }
+                    break;
+                }
+                self.open.pop();
+                self.close(object, start)?;
+            }
+        }
+    }
+
+    /// Reads one value, or the opening of a container, which is true when a value follows in it.
+    #[inline]
+    fn start_value(&mut self, cursor: &mut Cursor<'_>) -> Result<bool, Failure> {
+        let kind = cursor.kind()?;
+        match kind {
+            Kind::String => {
+                let start = cursor.position();
+                let text = cursor.string()?;
+                let string = self.string(text, start)?;
+                self.push(string.into_any());
+            }
+            Kind::Number => {
+                let start = cursor.position();
+                let number = cursor.number()?;
+                let number = self.number(number, start)?;
+                self.push(number);
+            }
+            Kind::Object | Kind::Array => {
+                let object = kind == Kind::Object;
+                let at = cursor.position();
+                if self.open.len() as u64 >= self.options.max_depth {
+                    let maximum = self.options.max_depth;
+                    let offset = at as u64;
+                    return Err(
+                        Error::Limit { limit: Limit::Depth, maximum, value: maximum + 1, offset }.into()
+                    );
+                }
+                let start = self.values.0.len();
+                let filled = if object { cursor.open_object()? } else { cursor.open_array()? };
+                if !filled {
+                    self.close(object, start)?;
+                    return Ok(false);
+                }
+                self.open.push(Open { object, start });
+                if object {
+                    self.key(cursor)?;
+                }
+                return Ok(true);
+            }
+            Kind::True | Kind::False | Kind::Null => {
+                cursor.literal(kind)?;
+                // SAFETY: the singletons always exist; a new reference is made for the stack.
+                let value = unsafe {
+                    match kind {
+                        Kind::True => ffi::Py_True(),
+                        Kind::False => ffi::Py_False(),
+                        _ => ffi::Py_None(),
+                    }
+                };
+                // SAFETY: as above.
+                unsafe { ffi::Py_INCREF(value) };
+                self.values.0.push(value);
+            }
+        }
+        Ok(false)
+    }
+
+    #[inline]
+    fn push(&mut self, value: Bound<'py, PyAny>) {
+        self.values.0.push(value.into_ptr());
+    }
+
+    #[inline]
+    fn key(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Failure> {
+        cursor.skip_space();
+        let start = cursor.position();
+        let key = cursor.key()?;
+        self.refuse_lossy(key, start)?;
+        let key = self.words.string(self.py, key)?;
+        self.push(key.into_any());
+        Ok(())
+    }
+
+    #[inline]
+    fn string(&mut self, text: RawStr<'_>, start: usize) -> Result<Bound<'py, PyString>, Failure> {
+        self.refuse_lossy(text, start)?;
+        Ok(strings::string(self.py, text)?)
+    }
+
+    #[inline]
+    fn refuse_lossy(&self, text: RawStr<'_>, start: usize) -> Result<(), Failure> {
+        if self.options.strict && strings::is_lossy(text) {
+            let utf8 = std::str::from_utf8(text.raw).is_ok();
+            let reason = if utf8 { TextReason::LoneSurrogate } else { TextReason::InvalidUtf8 };
+            return Err(Error::Text { reason, offset: start as u64 }.into());
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn number(&self, number: Number<'_>, start: usize) -> Result<Bound<'py, PyAny>, Failure> {
+        let raw = number.raw;
+        if number.integer && raw.len() <= 18 {
+            let (negative, digits) = match raw {
+                [b'-', digits @ ..] => (true, digits),
+                digits => (false, digits),
+            };
+            let value = digits.iter().fold(0_i64, |value, digit| value * 10 + i64::from(digit - b'0'));
+            // SAFETY: the result is a new reference or null with an exception set.
+            let long = unsafe { ffi::PyLong_FromLongLong(if negative { -value } else { value }) };
+            // SAFETY: as above.
+            return Ok(unsafe { Bound::from_owned_ptr_or_err(self.py, long) }?);
+        }
+        let text = std::str::from_utf8(raw).unwrap_or_default();
+        if !number.integer {
+            let value: f64 = text.parse().unwrap_or(f64::NAN);
+            return Ok(value.into_pyobject(self.py).map_err(PyErr::from)?.into_any());
+        }
+        let digits = raw.len() as u64 - u64::from(raw.first() == Some(&b'-'));
+        let maximum = self.options.max_number_digits;
+        if digits > maximum {
+            let offset = start as u64;
+            return Err(
+                Error::Limit { limit: Limit::NumberDigits, maximum, value: maximum + 1, offset }.into()
+            );
+        }
+        let terminated = std::ffi::CString::new(raw).unwrap_or_default();
+        // SAFETY: the text is terminated; the result is a new reference or null with an exception set.
+        let long = unsafe { ffi::PyLong_FromString(terminated.as_ptr(), std::ptr::null_mut(), 10) };
+        // SAFETY: as above.
+        Ok(unsafe { Bound::from_owned_ptr_or_err(self.py, long) }?)
+    }
+
+    /// Makes the container of all values from `start` on.
+    #[inline]
+    fn close(&mut self, object: bool, start: usize) -> PyResult<()> {
+        let container = if object { self.dict(start)? } else { self.list(start)? };
+        self.values.0.push(container.into_ptr());
+        Ok(())
+    }
+
+    fn list(&mut self, start: usize) -> PyResult<Bound<'py, PyAny>> {
+        let length = self.values.0.len() - start;
+        // SAFETY: the result is a new reference or null with an exception set.
+        let list = unsafe { Bound::from_owned_ptr_or_err(self.py, ffi::PyList_New(length.cast_signed()))? };
+        for (place, value) in self.values.0.drain(start..).enumerate() {
+            // SAFETY: the list has `length` empty places, and the stack's reference moves into one.
+            unsafe { ffi::PyList_SET_ITEM(list.as_ptr(), place.cast_signed(), value) };
+        }
+        Ok(list)
+    }
+
+    fn dict(&mut self, start: usize) -> PyResult<Bound<'py, PyAny>> {
+        let members = self.values.0.get(start..).unwrap_or_default();
+        // SAFETY: the result is a new reference or null with an exception set.
+        let dict = unsafe { Bound::from_owned_ptr_or_err(self.py, new_dict(members.len() / 2))? };
+        for pair in members.as_chunks::<2>().0 {
+            let [key, value] = *pair;
+            // SAFETY: all three are live references; the dict takes references of its own.
+            if unsafe { ffi::PyDict_SetItem(dict.as_ptr(), key, value) } != 0 {
+                return Err(PyErr::fetch(self.py));
+            }
+        }
+        for value in self.values.0.drain(start..) {
+            // SAFETY: the stack's reference is given up.
+            unsafe { ffi::Py_DECREF(value) };
+        }
+        Ok(dict)
+    }
+}

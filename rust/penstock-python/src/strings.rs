@@ -1,0 +1,175 @@
+//! Python strings from bytes: the shared words of the wire, and new ones built in place.
+//!
+//! The table of words is filled once when the module is imported and never written again, so threads share it
+//! without locks and streams share nothing through it.
+
+#![allow(unsafe_code, reason = "strings are filled in place")]
+
+use penstock::json::{RawStr, push_lossy};
+use penstock::{EventType, Field};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
+
+/// Slots of the table; a power of two, at least twice the words.
+const SLOTS: usize = 1024;
+
+/// Further keys and values of the formats penstock reads; words beyond these are merely built anew each time.
+const WORDS: &str = "\
+    access_policy action added agent_name allowed_tools annotation annotations approval_request_id arguments assistant \
+    audio auto background bytes cache_write_tokens cached_tokens call_id caller cancelled chat.completion \
+    chat.completion.chunk choices citations code_interpreter_call commentary completed completed_at completion_tokens \
+    completion_tokens_details compaction computer_call container_id content content_block content_block_delta \
+    content_block_start content_block_stop content_filter context_management conversation created_at custom \
+    custom_tool_call default description developer disabled effort end_index encrypted_content end_turn error execution \
+    failed file_citation file_id file_search_call filename final_answer finish_reason format frequency_penalty function \
+    function_call function_call_output generating id image_generation_call in_progress include incomplete \
+    incomplete_details input input_json_delta input_text input_tokens input_tokens_details instructions interpreting \
+    items json_object json_schema length local_shell_call logprob logprobs logs low max_output_tokens max_tool_calls \
+    mcp_approval_request mcp_call mcp_list_tools medium message message_delta message_start message_stop metadata \
+    moderation model name namespace none obfuscation object outcome output output_text output_tokens \
+    output_tokens_details outputs parallel_tool_calls parameters partial_json part phase ping presence_penalty \
+    previous_response_id program prompt_cache_key prompt_cache_retention prompt_filter_results prompt_tokens \
+    prompt_tokens_details properties queries quality queued reasoning reasoning_content reasoning_text reasoning_tokens \
+    redacted_thinking refusal required response result results role safety_identifier schema search_context_size \
+    searching server_label service_tier shell_call shell_call_output signature signature_delta size start_index status \
+    stop stop_reason stop_sequence store strict string summary summary_text system system_fingerprint temperature text \
+    text_delta thinking thinking_delta title token tool tool_calls tool_choice tool_search_call tool_search_output \
+    tool_usage tool_use tools top_logprobs top_p total_tokens truncation type url url_citation usage user user_location \
+    verbosity web_search web_search_call x_groq";
+
+type Word = (Box<[u8]>, Py<PyString>);
+
+/// The words every stream repeats, as interned Python strings.
+pub(crate) struct Words {
+    slots: Vec<Option<Word>>,
+    event_types: Vec<Py<PyString>>,
+}
+
+static WORDS_TABLE: PyOnceLock<Words> = PyOnceLock::new();
+
+/// Fills the table; called when the module is imported.
+pub(crate) fn init(py: Python<'_>) -> PyResult<()> {
+    words(py).map(drop)
+}
+
+/// The table of words.
+#[inline]
+pub(crate) fn words(py: Python<'_>) -> PyResult<&Words> {
+    WORDS_TABLE.get_or_try_init(py, || Ok(Words::new(py)))
+}
+
+impl Words {
+    fn new(py: Python<'_>) -> Self {
+        let mut words = Self { slots: (0..SLOTS).map(|_| None).collect(), event_types: Vec::new() };
+        let types = EventType::ALL.iter().map(|event| event.as_str());
+        let fields = Field::ALL.iter().map(|field| field.as_str());
+        for word in types.chain(fields).chain(WORDS.split_ascii_whitespace()) {
+            words.insert(py, word);
+        }
+        words.event_types =
+            EventType::ALL.iter().map(|event| PyString::intern(py, event.as_str()).unbind()).collect();
+        words
+    }
+
+    fn insert(&mut self, py: Python<'_>, word: &str) {
+        let mut slot = hash(word.as_bytes());
+        while let Some(Some((held, _))) = self.slots.get(slot % SLOTS) {
+            if **held == *word.as_bytes() {
+                return;
+            }
+            slot += 1;
+        }
+        if let Some(free) = self.slots.get_mut(slot % SLOTS) {
+            *free = Some((Box::from(word.as_bytes()), PyString::intern(py, word).unbind()));
+        }
+    }
+
+    /// The interned string of a word, if it is one of the table's.
+    #[inline]
+    pub(crate) fn find(&self, word: &[u8]) -> Option<&Py<PyString>> {
+        let mut slot = hash(word);
+        while let Some(Some((held, string))) = self.slots.get(slot % SLOTS) {
+            if **held == *word {
+                return Some(string);
+            }
+            slot += 1;
+        }
+        None
+    }
+
+    /// The name of an event type.
+    #[inline]
+    pub(crate) fn event_type(&self, event: EventType) -> Option<&Py<PyString>> {
+        self.event_types.get(event as usize)
+    }
+
+    /// A string that is likely to be one of the table's.
+    #[inline]
+    pub(crate) fn string<'py>(&self, py: Python<'py>, text: RawStr<'_>) -> PyResult<Bound<'py, PyString>> {
+        match self.find(text.raw) {
+            Some(word) => Ok(word.bind(py).clone()),
+            None => string(py, text),
+        }
+    }
+}
+
+/// A slot number from a word's length and its first and last eight bytes.
+#[inline]
+fn hash(word: &[u8]) -> usize {
+    let (first, last) = match (word.first_chunk::<8>(), word.last_chunk::<8>()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => (word.iter().fold(0, |packed, &byte| packed << 8 | u64::from(byte)), 0),
+    };
+    let mixed = (first ^ last.rotate_left(29) ^ word.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 54) as usize
+}
+
+/// A new Python string; lone surrogates and invalid UTF-8 become U+FFFD.
+#[inline]
+pub(crate) fn string<'py>(py: Python<'py>, text: RawStr<'_>) -> PyResult<Bound<'py, PyString>> {
+    if text.ascii && !text.escaped {
+        return ascii(py, text.raw);
+    }
+    if !text.escaped
+        && let Ok(valid) = std::str::from_utf8(text.raw)
+    {
+        return Ok(PyString::new(py, valid));
+    }
+    let mut decoded = Vec::with_capacity(text.raw.len());
+    push_lossy(text, &mut decoded);
+    Ok(utf8(py, &decoded))
+}
+
+/// A new Python string from bytes that should be UTF-8; what is not becomes U+FFFD.
+pub(crate) fn utf8<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
+    PyString::new(py, &String::from_utf8_lossy(bytes))
+}
+
+/// Whether decoding `text` would replace anything.
+pub(crate) fn is_lossy(text: RawStr<'_>) -> bool {
+    if text.ascii && !text.escaped {
+        return false;
+    }
+    std::str::from_utf8(text.raw).is_err() || push_lossy(text, &mut Vec::with_capacity(text.raw.len()))
+}
+
+/// A new Python string from ASCII bytes, filled in place.
+#[inline]
+pub(crate) fn ascii<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
+    debug_assert!(bytes.is_ascii());
+    if bytes.len() < 2 {
+        // CPython keeps these as singletons.
+        return Ok(PyString::new(py, std::str::from_utf8(bytes).unwrap_or_default()));
+    }
+    // SAFETY: a string made with maximal character 127 is compact ASCII, one byte a character; it has room for
+    // its length, nobody else has seen it, and the bytes are ASCII.
+    unsafe {
+        let raw = ffi::PyUnicode_New(bytes.len().cast_signed(), 127);
+        let string = Bound::from_owned_ptr_or_err(py, raw)?;
+        let data = ffi::PyUnicode_DATA(raw).cast::<u8>();
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), data, bytes.len());
+        Ok(string.cast_into_unchecked())
+    }
+}
