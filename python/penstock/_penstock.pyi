@@ -6,7 +6,7 @@ from typing import Any, Literal, Self, final, overload
 
 from _typeshed import ReadableBuffer as Buffer
 
-__all__: list[str]
+__all__ = ["Decoder", "Event", "Limits", "__version__", "_panic_next"]
 __version__: str
 
 @final

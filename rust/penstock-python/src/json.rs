@@ -89,6 +89,11 @@ impl From<PyErr> for Failure {
     }
 }
 
+#[cold]
+fn too_long(maximum: u64, start: usize) -> Failure {
+    Error::Limit { limit: Limit::NumberDigits, maximum, value: maximum + 1, offset: start as u64 }.into()
+}
+
 /// Owned references that wait for their container.
 struct Values(Vec<*mut ffi::PyObject>);
 
@@ -236,35 +241,31 @@ impl<'py> Builder<'py> {
     #[inline]
     fn number(&self, number: Number<'_>, start: usize) -> Result<Bound<'py, PyAny>, Failure> {
         let raw = number.raw;
-        if number.integer && raw.len() <= 18 {
-            let (negative, digits) = match raw {
-                [b'-', digits @ ..] => (true, digits),
-                digits => (false, digits),
-            };
-            let value = digits.iter().fold(0_i64, |value, digit| value * 10 + i64::from(digit - b'0'));
-            // SAFETY: the result is a new reference or null with an exception set.
-            let long = unsafe { ffi::PyLong_FromLongLong(if negative { -value } else { value }) };
-            // SAFETY: as above.
-            return Ok(unsafe { Bound::from_owned_ptr_or_err(self.py, long) }?);
-        }
         let text = std::str::from_utf8(raw).unwrap_or_default();
         if !number.integer {
             let value: f64 = text.parse().unwrap_or(f64::NAN);
             return Ok(value.into_pyobject(self.py).map_err(PyErr::from)?.into_any());
         }
-        let digits = raw.len() as u64 - u64::from(raw.first() == Some(&b'-'));
-        let maximum = self.options.max_number_digits;
-        if digits > maximum {
-            let offset = start as u64;
-            return Err(
-                Error::Limit { limit: Limit::NumberDigits, maximum, value: maximum + 1, offset }.into()
-            );
+        let digits = (raw.len() - usize::from(raw.first() == Some(&b'-'))) as u64;
+        if digits > self.options.max_number_digits {
+            return Err(too_long(self.options.max_number_digits, start));
+        }
+        if let Ok(value) = text.parse::<i64>() {
+            // SAFETY: the result is a new reference or null with an exception set.
+            let long = unsafe { ffi::PyLong_FromLongLong(value) };
+            // SAFETY: as above.
+            return Ok(unsafe { Bound::from_owned_ptr_or_err(self.py, long) }?);
         }
         let terminated = std::ffi::CString::new(raw).unwrap_or_default();
         // SAFETY: the text is terminated; the result is a new reference or null with an exception set.
         let long = unsafe { ffi::PyLong_FromString(terminated.as_ptr(), std::ptr::null_mut(), 10) };
         // SAFETY: as above.
-        Ok(unsafe { Bound::from_owned_ptr_or_err(self.py, long) }?)
+        unsafe { Bound::from_owned_ptr_or_err(self.py, long) }.map_err(|_| {
+            // The interpreter's own bound (`sys.set_int_max_str_digits`) is the only thing left to refuse it.
+            let maximum =
+                self.py.import("sys").and_then(|sys| sys.call_method0("get_int_max_str_digits")?.extract());
+            too_long(maximum.unwrap_or(self.options.max_number_digits), start)
+        })
     }
 
     /// Makes the container of all values from `start` on.

@@ -202,7 +202,8 @@ pub fn string(value: &[u8]) -> Option<RawStr<'_>> {
 #[must_use]
 pub fn index(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > 18 {
-        return value.len().eq(&19).then(|| std::str::from_utf8(value).ok()?.parse().ok()).flatten();
+        let number: i64 = std::str::from_utf8(value.get(..19)?).ok()?.parse().ok()?;
+        return u64::try_from(number).ok().filter(|_| value.len() == 19);
     }
     let mut number = 0;
     for &byte in value {
@@ -256,7 +257,7 @@ fn choice_text(choice: &[u8], place: u64) -> Option<(u64, Option<RawStr<'_>>)> {
     let mut content = Span::default();
     if delta.first() == Some(&b'{') {
         members(delta, |key, _, span| {
-            if key == b"content" {
+            if field(key) == Some(Field::Content) {
                 content = span;
             }
         })
@@ -300,6 +301,8 @@ mod tests {
             ("\"0\"", None),
             ("", None),
             ("null", None),
+            ("9223372036854775808", None),
+            ("-922337203685477580", None),
             ("99999999999999999999", None),
         ] {
             assert_eq!(index(text.as_bytes()), expected, "{text}");
@@ -314,6 +317,7 @@ mod tests {
             (r#"[{"delta":{"content":"place"}}]"#, Some("place")),
             (r#"[{"index":0,"delta":{"content":null}}]"#, None),
             (r#"[{"index":0,"delta":null}]"#, None),
+            (r#"[{"index":0,"delta":{"content":"a","cont\u0065nt":"b"}}]"#, Some("b")),
             ("[]", None),
             ("null", None),
         ] {

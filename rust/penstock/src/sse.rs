@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use memchr::memchr2;
 
-use crate::decoder::{DecoderOptions, Frame, Malformed, Mark, Piece, Shared, Sink, require_utf8};
+use crate::decoder::{DecoderOptions, EndOfInput, Frame, Malformed, Mark, Piece, Shared, Sink, require_utf8};
 use crate::error::{Error, exceeded};
 use crate::limits::Limit;
 
@@ -139,16 +139,19 @@ impl Lines {
         if self.shared.done {
             return Ok(());
         }
-        self.read(chunk, sink)?;
-        if !matches!(self.sniff, Sniff::Stream) {
-            self.sniff(chunk);
+        let marking = matches!(self.mark, Mark::Matching(_));
+        let start = self.read(chunk, sink)?;
+        if !matches!(self.sniff, Sniff::Stream) && !(marking && matches!(self.mark, Mark::Matching(_))) {
+            self.sniff(chunk.get(start..).unwrap_or_default());
         }
         self.offset += chunk.len() as u64;
         Ok(())
     }
 
-    fn read(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), Error> {
-        let mut at = self.resume(chunk, sink)?;
+    /// Reads a chunk; returns where its content starts behind a byte order mark.
+    fn read(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<usize, Error> {
+        let start = self.pass_mark(chunk)?;
+        let mut at = self.resume(chunk, start, sink)?;
         while !self.shared.done
             && let Some(rest) = chunk.get(at..)
             && let Some(&first) = rest.first()
@@ -166,20 +169,24 @@ impl Lines {
             at = self.pass_end(chunk, at + length);
         }
         self.settle(chunk);
-        Ok(())
+        Ok(start)
     }
 
-    /// Finishes what the chunk before left open: byte order mark, CR LF, a line. Returns where to go on.
+    /// Passes the byte order mark at the start of the stream; returns where to go on.
     #[inline]
-    fn resume(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<usize, Error> {
-        let mut at = 0;
-        if let Mark::Matching(_) = self.mark {
-            let (skip, withheld) = self.mark.pass(chunk);
-            at = skip;
-            if !withheld.is_empty() {
-                self.carry(withheld, 0)?;
-            }
+    fn pass_mark(&mut self, chunk: &[u8]) -> Result<usize, Error> {
+        let Mark::Matching(_) = self.mark else { return Ok(0) };
+        let (skip, withheld) = self.mark.pass(chunk);
+        if !withheld.is_empty() {
+            self.sniff = Sniff::Stream;
+            self.carry(withheld, 0)?;
         }
+        Ok(skip)
+    }
+
+    /// Finishes what the chunk before left open: CR LF, a line. Returns where to go on from `at`.
+    #[inline]
+    fn resume(&mut self, chunk: &[u8], mut at: usize, sink: &mut impl Sink) -> Result<usize, Error> {
         if self.swallow_lf && at < chunk.len() {
             self.swallow_lf = false;
             at += usize::from(chunk.get(at) == Some(&b'\n'));
@@ -353,6 +360,7 @@ impl Lines {
     #[inline]
     fn check(&mut self, kind: Kind, value: u64, length: u64, start: u64, ended: bool) -> Result<(), Error> {
         let limits = &self.shared.options.limits;
+        let mut full = false;
         let own = match kind {
             Kind::Data => {
                 let held = match &self.data {
@@ -360,6 +368,9 @@ impl Lines {
                     Some(Place::Chunk(range)) => range.len() as u64 + 1,
                     Some(Place::Buffer) => (self.data_buffer.len() - self.data_head) as u64 + 1,
                 };
+                // The LF that joins this line may itself be one byte too many; while the line is open and has
+                // no value yet, the place of that value is not known.
+                full = held > limits.max_event_bytes && (ended || length > value);
                 (Limit::EventBytes, value.saturating_add(limits.max_event_bytes.saturating_sub(held)))
             }
             Kind::Event => (Limit::EventNameBytes, value.saturating_add(limits.max_event_name_bytes)),
@@ -368,7 +379,7 @@ impl Lines {
         };
         let idle = limits.max_idle_bytes - self.idle.min(limits.max_idle_bytes);
         if kind == Kind::Data {
-            if length <= own.1 && length <= limits.max_line_bytes {
+            if length <= own.1 && length <= limits.max_line_bytes && !full {
                 return Ok(());
             }
         } else if length <= own.1 && length <= limits.max_line_bytes && length + u64::from(ended) <= idle {
@@ -388,10 +399,7 @@ impl Lines {
     /// A blank line at `start`: the event is complete (9.2.6, "dispatch the event").
     #[inline]
     fn dispatch(&mut self, chunk: &[u8], start: u64, sink: &mut impl Sink) -> Result<(), Error> {
-        if let Some(id) = self.id_buffer.take() {
-            self.id_changed |= id != self.last_event_id;
-            self.last_event_id = id;
-        }
+        self.settle_id();
         if self.data.is_none() {
             self.name = None;
             self.idle += 1;
@@ -402,6 +410,14 @@ impl Lines {
             return Ok(());
         }
         self.deliver(chunk, false, sink)
+    }
+
+    #[inline]
+    fn settle_id(&mut self) {
+        if let Some(id) = self.id_buffer.take() {
+            self.id_changed |= id != self.last_event_id;
+            self.last_event_id = id;
+        }
     }
 
     #[inline]
@@ -439,14 +455,20 @@ impl Lines {
         if !withheld.is_empty() {
             self.carry(withheld, 0)?;
         }
-        if self.partial.open {
-            // The line has no end, but its bytes have come: a payload may be whole all the same.
+        let partial = std::mem::take(&mut self.partial);
+        if partial.open
+            && self.shared.options.end_of_input == EndOfInput::Flush
+            && let (Kind::Data, _) = classify(&partial.kept, false)
+        {
+            // The line has no end, but its payload may be whole all the same. Other fields may be cut short.
+            self.partial = partial;
             self.carried_line(&[], sink)?;
         }
         if !self.shared.done
             && self.data.is_some()
             && self.shared.may_flush(self.data_buffer.get(self.data_head..).unwrap_or_default())
         {
+            self.settle_id();
             self.deliver(&[], true, sink)?;
         }
         self.data = None;
@@ -458,14 +480,14 @@ impl Lines {
 
     /// Keeps the beginning of an input that looks like a document until an event proves otherwise.
     #[cold]
-    fn sniff(&mut self, chunk: &[u8]) {
+    fn sniff(&mut self, mut chunk: &[u8]) {
         if self.shared.counts.events > 0 || self.shared.done {
             self.sniff = Sniff::Stream;
             return;
         }
         if let Sniff::Undecided = self.sniff {
-            let text = chunk.strip_prefix("\u{feff}".as_bytes()).unwrap_or(chunk).trim_ascii_start();
-            self.sniff = match text.first() {
+            chunk = chunk.trim_ascii_start();
+            self.sniff = match chunk.first() {
                 None => return,
                 Some(b'{' | b'[' | b'<') => Sniff::Body(Vec::new()),
                 Some(_) => Sniff::Stream,

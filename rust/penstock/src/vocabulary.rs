@@ -223,6 +223,7 @@ vocabulary! {
         Citations = "citations",
         Index = "index",
         ContentBlock = "content_block",
+        Content = "content",
     }
 }
 
