@@ -20,6 +20,7 @@ from .errors import PenstockError
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS: Final = {
+    "decode": "print a stream's events or its text",
     "replay": "serve scripted and recorded streams, with faults on request",
 }
 """Each subcommand with its line in the help; only the one that is asked for is imported."""
@@ -95,8 +96,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(status: int, message: str) -> int:
+    """One line on standard error, whatever the message repeats of a file's name or an upstream's words."""
     """One line on standard error, whatever the message holds."""
-    print("penstock:", " ".join(message.split()), file=sys.stderr)
+    line = " ".join(message.split())
+    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+    print("penstock:", shown, file=sys.stderr)
     return status
 
 
