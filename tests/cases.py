@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 VECTORS = Path(__file__).parent / "vectors"
 
@@ -62,7 +62,7 @@ class LimitCase:
     """A stream that reaches a limit exactly, one that passes it, and where in the stream that one does."""
 
     name: str
-    framing: str
+    framing: Literal["sse", "ndjson"]
     limit: str
     maximum: int
     within: bytes
