@@ -32,7 +32,7 @@ impl Head {
     fn scan(payload: &[u8]) -> Self {
         let Ok(fields) = Fields::scan(payload) else { return Self::default() };
         Self {
-            kind: fields.event_type(payload),
+            kind: fields.event_type(),
             event_type: fields.span(Field::Type),
             sequence_number: fields.span(Field::SequenceNumber),
             output_index: fields.span(Field::OutputIndex),

@@ -125,32 +125,74 @@ fn escaped_field(key: &[u8]) -> Option<Field> {
     Field::from_bytes(&decoded)
 }
 
-/// Where each known field of one payload stands.
+/// Where each known field of one payload stands, and what kind of event it is.
 #[derive(Debug, Clone)]
 pub struct Fields {
+    /// Bit `n` tells whether the field with discriminant `n` is there; spans of other fields mean nothing.
+    present: u64,
     spans: [Span; Field::COUNT],
+    event_type: Option<EventType>,
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self { present: 0, spans: [Span::default(); Field::COUNT], event_type: None }
+    }
 }
 
 impl Fields {
     /// Reads the fields of `payload`, which must be one JSON object.
-    #[inline]
     pub fn scan(payload: &[u8]) -> Result<Self, Error> {
-        let mut spans = [Span::default(); Field::COUNT];
+        let mut fields = Self::default();
         members(payload, |key, _, span| {
-            if let Some(field) = field(key)
-                && let Some(slot) = spans.get_mut(field as usize)
-            {
-                *slot = span;
+            if let Some(field) = field(key) {
+                fields.set(field, span);
             }
         })?;
-        Ok(Self { spans })
+        fields.event_type = fields.text(payload, Field::Type).and_then(event_type);
+        Ok(fields)
+    }
+
+    #[inline]
+    fn set(&mut self, field: Field, span: Span) {
+        if let Some(slot) = self.spans.get_mut(field as usize) {
+            *slot = span;
+            self.present |= 1 << field as u32;
+        }
+    }
+
+    /// Replaces all fields.
+    #[inline]
+    pub(crate) fn refill(
+        &mut self,
+        event_type: Option<EventType>,
+        fields: impl Iterator<Item = (Field, Span)>,
+    ) {
+        self.present = 0;
+        self.event_type = event_type;
+        for (field, span) in fields {
+            self.set(field, span);
+        }
+    }
+
+    /// The fields that are there.
+    pub fn iter(&self) -> impl Iterator<Item = (Field, Span)> {
+        Field::ALL.iter().map(|&field| (field, self.span(field))).filter(|(_, span)| !span.is_empty())
+    }
+
+    /// How many fields are there.
+    pub(crate) const fn count(&self) -> u32 {
+        self.present.count_ones()
     }
 
     /// Where the value of `field` stands; empty when the payload has none.
     #[inline]
     #[must_use]
     pub fn span(&self, field: Field) -> Span {
-        self.spans.get(field as usize).copied().unwrap_or_default()
+        match self.spans.get(field as usize) {
+            Some(&span) if self.present >> field as u32 & 1 == 1 => span,
+            _ => Span::default(),
+        }
     }
 
     /// The JSON text of `field`'s value, or `None` when the payload has none.
@@ -164,14 +206,8 @@ impl Fields {
     /// The event's type when the payload has one that penstock knows.
     #[inline]
     #[must_use]
-    pub fn event_type(&self, payload: &[u8]) -> Option<EventType> {
-        let text = string(self.span(Field::Type).of(payload))?;
-        if text.escaped {
-            let mut decoded = Vec::new();
-            crate::json::push_wtf8(text, &mut decoded);
-            return EventType::from_bytes(&decoded);
-        }
-        EventType::from_bytes(text.raw)
+    pub const fn event_type(&self) -> Option<EventType> {
+        self.event_type
     }
 
     /// A string field, still escaped; `None` when missing or not a string.
@@ -187,6 +223,16 @@ impl Fields {
     pub fn index(&self, payload: &[u8], field: Field) -> Option<u64> {
         index(self.span(field).of(payload))
     }
+}
+
+/// The event type that a string names.
+fn event_type(text: RawStr<'_>) -> Option<EventType> {
+    if text.escaped {
+        let mut decoded = Vec::new();
+        crate::json::push_wtf8(text, &mut decoded);
+        return EventType::from_bytes(&decoded);
+    }
+    EventType::from_bytes(text.raw)
 }
 
 /// The string that a checked JSON value is, or `None`.
@@ -274,7 +320,7 @@ mod tests {
     fn last_duplicate_counts_however_spelled() {
         let payload = br#"{"type":"error","delta":"a","ty\u0070e":"response.created","delta":5}"#;
         let fields = Fields::scan(payload).unwrap();
-        assert_eq!(fields.event_type(payload), Some(EventType::Created));
+        assert_eq!(fields.event_type(), Some(EventType::Created));
         assert_eq!(fields.text(payload, Field::Delta), None);
         assert_eq!(fields.value(payload, Field::Delta), Some(&b"5"[..]));
         assert_eq!(fields.value(payload, Field::Item), None);

@@ -12,6 +12,7 @@ pub mod event;
 pub mod json;
 mod limits;
 mod ndjson;
+mod shape;
 mod simd;
 mod sse;
 mod vocabulary;
@@ -20,3 +21,4 @@ pub use decoder::{Decoder, DecoderOptions, EndOfInput, Frame, Framing, Malformed
 pub use error::{Error, JsonReason, TextReason};
 pub use event::{EventType, Field, Fields, Span};
 pub use limits::{Limit, Limits};
+pub use shape::Scanner;

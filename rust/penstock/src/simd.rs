@@ -234,11 +234,68 @@ mod x86 {
         }
         masks
     }
+
+    /// Bit `i` of the first mask: byte `at + i` stops a string; of the second: it is not ASCII.
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    #[allow(clippy::cast_ptr_alignment, reason = "`loadu` takes any address")]
+    fn stops(bytes: &[u8], at: usize) -> Option<(u32, u32)> {
+        let lane = bytes.get(at..)?.first_chunk::<16>()?;
+        // SAFETY: the lane is 16 bytes long, and the load needs no alignment.
+        let lane = unsafe { _mm_loadu_si128(lane.as_ptr().cast::<__m128i>()) };
+        let quote = _mm_cmpeq_epi8(lane, _mm_set1_epi8(b'"'.cast_signed()));
+        let backslash = _mm_cmpeq_epi8(lane, _mm_set1_epi8(b'\\'.cast_signed()));
+        let control = _mm_cmpeq_epi8(_mm_min_epu8(lane, _mm_set1_epi8(0x1f)), lane);
+        let stops = _mm_or_si128(_mm_or_si128(quote, backslash), control);
+        Some((_mm_movemask_epi8(stops).cast_unsigned(), _mm_movemask_epi8(lane).cast_unsigned()))
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    pub(super) fn string_stop(bytes: &[u8], from: usize) -> (usize, bool) {
+        let mut at = from;
+        let mut wide = 0;
+        while let Some((stops, high)) = stops(bytes, at) {
+            if stops != 0 {
+                let first = stops.trailing_zeros();
+                wide |= high & ((1 << first) - 1);
+                return (at + first as usize, wide == 0);
+            }
+            wide |= high;
+            at += 16;
+        }
+        // The last lane overlaps what was already seen; shift that part out.
+        let seen = at + 16 - bytes.len();
+        if seen < 16
+            && let Some((stops, high)) = at.checked_sub(seen).and_then(|at| stops(bytes, at))
+        {
+            let (stops, high) = (stops >> seen, high >> seen);
+            let first = if stops == 0 { 16 - seen as u32 } else { stops.trailing_zeros() };
+            wide |= high & ((1 << first) - 1);
+            return (at + first as usize, wide == 0);
+        }
+        let (end, ascii) = super::string_stop_portable(bytes, at);
+        (end, ascii && wide == 0)
+    }
 }
 
 /// Finds the first `"`, `\` or byte below 0x20 at or after `from`, and whether all before it is ASCII.
 #[inline]
 pub(crate) fn string_stop(bytes: &[u8], from: usize) -> (usize, bool) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        // SAFETY: every x86-64 processor has SSE2.
+        unsafe { x86::string_stop(bytes, from) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        string_stop_portable(bytes, from)
+    }
+}
+
+/// The safe twin of [`string_stop`], eight bytes at a time.
+#[inline]
+fn string_stop_portable(bytes: &[u8], from: usize) -> (usize, bool) {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
     /// High bit of each zero byte; exact up to and including the first one.
@@ -275,7 +332,7 @@ pub(crate) fn string_stop(bytes: &[u8], from: usize) -> (usize, bool) {
 
 #[cfg(test)]
 mod tests {
-    use super::{BLOCK, Backend, Masks, Portable, Task, dispatch, string_stop};
+    use super::{BLOCK, Backend, Masks, Portable, Task, dispatch, string_stop, string_stop_portable};
 
     /// The rule itself, a byte at a time.
     fn naive(bytes: &[u8], from: usize) -> (usize, bool) {
@@ -298,11 +355,9 @@ mod tests {
                             *byte = stop;
                         }
                         for from in [0, 1, 7, place].into_iter().filter(|&f| f <= length) {
-                            assert_eq!(
-                                string_stop(&bytes, from),
-                                naive(&bytes, from),
-                                "{bytes:?} from {from}"
-                            );
+                            let expected = naive(&bytes, from);
+                            assert_eq!(string_stop(&bytes, from), expected, "{bytes:?} from {from}");
+                            assert_eq!(string_stop_portable(&bytes, from), expected, "{bytes:?} from {from}");
                         }
                     }
                 }

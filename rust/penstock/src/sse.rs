@@ -141,7 +141,8 @@ impl Lines {
         }
         let marking = matches!(self.mark, Mark::Matching(_));
         let start = self.read(chunk, sink)?;
-        if !matches!(self.sniff, Sniff::Stream) && !(marking && matches!(self.mark, Mark::Matching(_))) {
+        let withheld = marking && matches!(self.mark, Mark::Matching(_));
+        if !withheld && !matches!(self.sniff, Sniff::Stream) {
             self.sniff(chunk.get(start..).unwrap_or_default());
         }
         self.offset += chunk.len() as u64;

@@ -1,0 +1,320 @@
+//! The shape that events of one stream share.
+//!
+//! A stream sends the same kind of event hundreds of times: the same keys in the same order, only strings and
+//! numbers differ. Two such events in a row teach a [`Scanner`] their shape — the bytes between those strings and
+//! numbers — and the next one is read by comparing these bytes and measuring what fills the holes between them.
+//! A payload that fits is valid JSON by construction; one that does not fit is scanned in full, so a shape
+//! decides how fast an event is read, never how.
+
+use crate::error::Error;
+use crate::event::{EventType, Field, Fields, Span};
+use crate::json::{Cursor, Kind};
+use crate::simd::string_stop;
+
+/// Longer payloads are rare, so nothing is learned from them.
+const LONGEST: usize = 1024;
+/// More holes than any streamed event has.
+const HOLES: usize = 32;
+
+/// Reads the fields of one payload after another.
+#[derive(Debug, Default)]
+pub struct Scanner {
+    fields: Fields,
+    shape: Option<Shape>,
+    /// Kind and number of known fields of the payload last scanned in full.
+    last: Option<(Option<EventType>, u32)>,
+}
+
+impl Scanner {
+    /// The fields of `payload`, as [`Fields::scan`] finds them.
+    #[inline]
+    pub fn scan(&mut self, payload: &[u8]) -> Result<&Fields, Error> {
+        if let Some(shape) = &self.shape
+            && shape.fit(payload, &mut self.fields)
+        {
+            return Ok(&self.fields);
+        }
+        self.scan_in_full(payload)
+    }
+
+    #[inline(never)]
+    fn scan_in_full(&mut self, payload: &[u8]) -> Result<&Fields, Error> {
+        self.fields = Fields::scan(payload)?;
+        let this = Some((self.fields.event_type(), self.fields.count()));
+        if this == self.last && payload.len() <= LONGEST {
+            self.shape = Shape::learn(payload, &self.fields).or(self.shape.take());
+        }
+        self.last = this;
+        Ok(&self.fields)
+    }
+}
+
+/// What stands between two literals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hole {
+    /// The inside of a string; its quotes belong to the literals.
+    String,
+    Number,
+    /// Nothing: the payload ends.
+    End,
+}
+
+/// A literal, and the hole behind it.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    start: u32,
+    end: u32,
+    hole: Hole,
+}
+
+/// A place in any payload of a shape: so many bytes into a literal.
+#[derive(Debug, Clone, Copy, Default)]
+struct Edge {
+    step: u32,
+    offset: u32,
+}
+
+#[derive(Debug)]
+struct Shape {
+    /// The literals, one behind the other.
+    literals: Vec<u8>,
+    steps: Vec<Step>,
+    fields: Vec<(Field, Edge, Edge)>,
+    event_type: Option<EventType>,
+}
+
+impl Shape {
+    /// The shape of a payload whose fields have been found.
+    fn learn(payload: &[u8], fields: &Fields) -> Option<Self> {
+        let type_span = fields.span(Field::Type);
+        let mut steps: Vec<Step> = Vec::new();
+        let mut starts: Vec<u32> = Vec::new();
+        let mut literals = Vec::with_capacity(payload.len());
+        let mut from = 0;
+        let mut step = |from: usize, to: usize, hole: Hole| {
+            let start = literals.len() as u32;
+            literals.extend_from_slice(payload.get(from..to).unwrap_or_default());
+            steps.push(Step { start, end: literals.len() as u32, hole });
+            starts.push(from as u32);
+        };
+        for (kind, span) in leaves(payload)? {
+            // The type decides what an event is, so it is part of its shape.
+            if span == type_span {
+                continue;
+            }
+            if kind == Kind::String {
+                step(from, span.start as usize + 1, Hole::String);
+                from = span.end as usize - 1;
+            } else {
+                step(from, span.start as usize, Hole::Number);
+                from = span.end as usize;
+            }
+        }
+        step(from, payload.len(), Hole::End);
+        if steps.len() > HOLES {
+            return None;
+        }
+        // A field starts and ends inside a literal or at its edge: quotes are literal, and a number starts where a
+        // literal ends.
+        let edge = |at: u32| {
+            let step = starts.iter().rposition(|&start| start <= at)?;
+            Some(Edge { step: step as u32, offset: at - starts.get(step)? })
+        };
+        let places = fields
+            .iter()
+            .map(|(field, span)| Some((field, edge(span.start)?, edge(span.end)?)))
+            .collect::<Option<Vec<_>>>()?;
+        Some(Self { literals, steps, fields: places, event_type: fields.event_type() })
+    }
+
+    /// Whether `payload` has this shape; if so, `found` holds its fields.
+    #[inline]
+    fn fit(&self, payload: &[u8], found: &mut Fields) -> bool {
+        let mut marks = [0_u32; HOLES];
+        let mut at = 0;
+        for (step, mark) in self.steps.iter().zip(&mut marks) {
+            let literal = self.literals.get(step.start as usize..step.end as usize).unwrap_or_default();
+            if !stands_at(payload, at, literal) {
+                return false;
+            }
+            *mark = at as u32;
+            at += literal.len();
+            match step.hole {
+                Hole::String => match string_end(payload, at) {
+                    Some(end) => at = end,
+                    None => return false,
+                },
+                Hole::Number => match number_end(payload, at) {
+                    Some(end) => at = end,
+                    None => return false,
+                },
+                Hole::End => {}
+            }
+        }
+        if at != payload.len() {
+            return false;
+        }
+        let place = |edge: Edge| marks.get(edge.step as usize).copied().unwrap_or_default() + edge.offset;
+        found.refill(
+            self.event_type,
+            self.fields
+                .iter()
+                .map(|&(field, start, end)| (field, Span { start: place(start), end: place(end) })),
+        );
+        true
+    }
+}
+
+/// Whether `literal` stands at `at`; literals are mostly 10 to 60 bytes long.
+#[inline]
+fn stands_at(payload: &[u8], at: usize, literal: &[u8]) -> bool {
+    let Some(window) = payload.get(at..at + literal.len()) else { return false };
+    let (Some(mine), Some(theirs)) = (literal.last_chunk::<8>(), window.last_chunk::<8>()) else {
+        return window == literal;
+    };
+    mine == theirs && literal.as_chunks::<8>().0.iter().zip(window.as_chunks::<8>().0).all(|(a, b)| a == b)
+}
+
+/// Where the string whose inside starts at `at` ends, if it is valid.
+#[inline]
+fn string_end(payload: &[u8], at: usize) -> Option<usize> {
+    let (stop, _) = string_stop(payload, at);
+    if payload.get(stop) == Some(&b'"') {
+        return Some(stop);
+    }
+    // An escape, or an error; the cursor takes the string again from its quote.
+    let mut cursor = Cursor::new(payload.get(at.checked_sub(1)?..)?);
+    cursor.string().ok()?;
+    Some(at + cursor.position() - 2)
+}
+
+/// Where the number that starts at `at` ends, if it is valid.
+#[inline]
+fn number_end(payload: &[u8], at: usize) -> Option<usize> {
+    let rest = payload.get(at..)?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let plain = digits == 1 || digits > 1 && rest.first() != Some(&b'0');
+    if plain && matches!(rest.get(digits), Some(b',' | b'}' | b']')) {
+        return Some(at + digits);
+    }
+    let mut cursor = Cursor::new(rest);
+    cursor.number().ok()?;
+    Some(at + cursor.position())
+}
+
+/// All strings and numbers of a payload that are values, in order, at any depth.
+fn leaves(payload: &[u8]) -> Option<Vec<(Kind, Span)>> {
+    let mut found = Vec::new();
+    let mut cursor = Cursor::new(payload);
+    let mut open: Vec<Kind> = Vec::new();
+    loop {
+        let kind = cursor.kind().ok()?;
+        let start = cursor.position();
+        match kind {
+            Kind::Object | Kind::Array => {
+                let object = kind == Kind::Object;
+                if if object { cursor.open_object().ok()? } else { cursor.open_array().ok()? } {
+                    open.push(kind);
+                    if object {
+                        cursor.key().ok()?;
+                    }
+                    continue;
+                }
+            }
+            Kind::String => drop(cursor.string().ok()?),
+            Kind::Number => drop(cursor.number().ok()?),
+            _ => cursor.literal(kind).ok()?,
+        }
+        if let Kind::String | Kind::Number = kind {
+            found.push((kind, Span { start: start as u32, end: cursor.position() as u32 }));
+        }
+        while let Some(&container) = open.last() {
+            let object = container == Kind::Object;
+            if cursor.more(if object { b'}' } else { b']' }).ok()? {
+                if object {
+                    cursor.key().ok()?;
+                }
+                break;
+            }
+            open.pop();
+        }
+        if open.is_empty() {
+            return Some(found);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Scanner;
+    use crate::event::{Field, Fields};
+
+    /// Scans payloads one after the other and holds each answer to a full scan.
+    fn compare(payloads: &[&str]) {
+        let mut scanner = Scanner::default();
+        for payload in payloads.iter().map(|payload| payload.as_bytes()) {
+            match (scanner.scan(payload), Fields::scan(payload)) {
+                (Ok(found), Ok(expected)) => {
+                    for &field in Field::ALL {
+                        assert_eq!(found.value(payload, field), expected.value(payload, field), "{field:?}");
+                    }
+                    assert_eq!(found.event_type(), expected.event_type());
+                }
+                (Err(found), Err(expected)) => assert_eq!(found, expected),
+                (found, expected) => panic!("{found:?} but {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn fits_and_misfits_read_alike() {
+        let delta = r#"{"type":"response.output_text.delta","sequence_number":4,"delta":"a","logprobs":[],"n":-1.5e3}"#;
+        compare(&[
+            delta,
+            delta,
+            delta,
+            r#"{"type":"response.output_text.delta","sequence_number":17,"delta":"","logprobs":[],"n":0}"#,
+            r#"{"type":"response.output_text.delta","sequence_number":17,"delta":"\"\\\u00e9","logprobs":[],"n":0}"#,
+            r#"{"type":"response.output_text.delta","sequence_number":017,"delta":"a","logprobs":[],"n":0}"#,
+            r#"{"type":"response.output_text.delta","sequence_number":1,"delta":"\x","logprobs":[],"n":0}"#,
+            r#"{"type":"response.output_text.delta","sequence_number":1,"delta":"a","logprobs":[],"n":0} x"#,
+            r#"{"type":"response.output_text.delta","sequence_number":1,"delta":"a","logprobs":[],"n":0"#,
+            r#"{"type":"response.output_text.delta","sequence_number":1,"delta":"a","logprobs":[1],"n":0}"#,
+            r#"{"type":"response.output_text.done","sequence_number":1,"delta":"a","logprobs":[],"n":0}"#,
+            r#"{"type":"response.output_text.delta","sequence_number":"1","delta":"a","logprobs":[],"n":0}"#,
+            r#"{"type":"response.output_text.delta","sequence_number":1,"delta":null,"logprobs":[],"n":0}"#,
+            delta,
+        ]);
+    }
+
+    #[test]
+    fn nested_holes_move_the_fields_around_them() {
+        let chunk = |id: &str, text: &str| {
+            format!(
+                r#"{{"id":"{id}","choices":[{{"index":0,"delta":{{"content":"{text}"}}}}],"usage":null}}"#
+            )
+        };
+        let chunks = [chunk("a", "b"), chunk("a", "b"), chunk("abc", "a longer text"), chunk("", "")];
+        compare(&chunks.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn numbers_stand_at_every_edge() {
+        compare(&[
+            r#"{"a":1}"#,
+            r#"{"a":1}"#,
+            r#"{"a":12}"#,
+            r#"{"index":1,"index":2}"#,
+            r#"{"index":1,"index":2}"#,
+        ]);
+        compare(&[
+            r#"{"index":1}"#,
+            r#"{"index":1}"#,
+            r#"{"index":123}"#,
+            r#"{"index":1e5}"#,
+            r#"{"index":}"#,
+        ]);
+        compare(&[r#"{"index": 1 }"#, r#"{"index": 1 }"#, r#"{"index": 22 }"#]);
+        compare(&[r#"{"index":[1,2]}"#, r#"{"index":[1,2]}"#, r#"{"index":[11,22]}"#]);
+    }
+}
