@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -312,6 +313,37 @@ def test_a_request_one_byte_at_a_time(server: ReplayServer) -> None:
         assert raw.recv(100).startswith(b"HTTP/1.1 200 OK")
 
 
+def test_a_refused_body_still_gets_its_answer(client: httpx.Client) -> None:
+    answer = client.post(RESPONSES, content=bytes(MAX_BODY_BYTES + 1))
+    assert (answer.status_code, answer.json()["error"]["type"]) == (413, "invalid_request_error")
+
+
+@pytest.mark.parametrize(
+    ("limit", "data", "status"),
+    [
+        ("HEAD_TIMEOUT", b"GET /health HTT", b"HTTP/1.1 408 "),
+        ("HEAD_TIMEOUT", b"", b""),
+        ("BODY_TIMEOUT", HEAD + b"Content-Length: 9\r\n\r\n{", b"HTTP/1.1 408 "),
+    ],
+)
+def test_a_client_that_dawdles_is_let_go(
+    server: ReplayServer, monkeypatch: pytest.MonkeyPatch, limit: str, data: bytes, status: bytes
+) -> None:
+    monkeypatch.setattr(f"penstock.replay.http.{limit}", 0.05)
+    monkeypatch.setattr("penstock.replay.http.LINGER_SECONDS", 0.05)
+    assert exchange(server, data)[:13] == status
+
+
+def test_a_slow_reader_gets_everything(server: ReplayServer, client: httpx.Client) -> None:
+    body = request(RESPONSES, "replay-text+big-event=20000000", stream=True)
+    with client.stream("POST", RESPONSES, json=body) as answer:
+        time.sleep(0.1)
+        assert server.stats.active == 1
+        seen = events(answer.read())
+    assert max(len(event.get("delta", "")) for event in seen) == 20_000_000
+    assert seen[-1]["type"] == "response.completed"
+
+
 def test_a_mistake_of_the_server_is_a_500(
     server: ReplayServer,
     client: httpx.Client,
@@ -354,7 +386,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.002)
 
 
-@pytest.mark.parametrize("fault", ["stall@3", "rate=5", "delay=60", "tokens=1000000"])
+@pytest.mark.parametrize("fault", ["stall@3", "rate=5", "delay=60", "big-event=60000000"])
 async def test_a_client_that_leaves_is_noticed(fault: str) -> None:
     """While the server is silent, and while its writes are stuck because the client does not read."""
     async with ReplayServer(faults=fault) as server:

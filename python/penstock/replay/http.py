@@ -25,6 +25,7 @@ MAX_BODY_BYTES: Final = 32 * 1024 * 1024  # a long conversation with a few inlin
 MAX_CHUNK_LINE: Final = 256
 HEAD_TIMEOUT: Final = 75.0  # seconds an idle kept-alive connection may stay, and a head may take
 BODY_TIMEOUT: Final = 30.0
+LINGER_SECONDS: Final = 2.0
 WRITES_PER_TURN: Final = 32  # an unpaced stream lets other connections run this often
 
 
@@ -96,6 +97,7 @@ class Connection(asyncio.Protocol):
         self._searched = 0  # bytes of the buffer known to hold no end of line or head
         self._parked: dict[asyncio.Future[None], str] = {}
         self._writable = True
+        self._deaf = False
         self._writes = 0
         self.gone = False
         self.task: asyncio.Task[None] | None = None
@@ -111,6 +113,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Buffer input; reading stops while more than a body's worth waits."""
+        if self._deaf:
+            return
         self._buffer += data
         if len(self._buffer) > MAX_BODY_BYTES:
             self.transport.pause_reading()
@@ -149,7 +153,10 @@ class Connection(asyncio.Protocol):
         except ClientGone:
             pass
         finally:
-            self.transport.close()
+            if self.gone:
+                self.transport.abort()
+            else:
+                self.transport.close()
 
     # The handler's side.
 
@@ -204,6 +211,14 @@ class Connection(asyncio.Protocol):
         if peer is not None and not self.gone:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
+
+    async def refuse_rest(self) -> None:
+        """End our side and let the client finish: to close while it sends resets what it has not read."""
+        self._deaf = True
+        self._buffer.clear()
+        self.transport.resume_reading()
+        self.transport.write_eof()
+        await self._park("nothing", asyncio.get_running_loop().time() + LINGER_SECONDS)
 
     async def request(self) -> Request | None:
         """Read the next request whole; None when the client has said its last. Raises `HttpError`."""
@@ -286,7 +301,7 @@ class Connection(asyncio.Protocol):
                 raise TimeoutError
         taken = bytes(self._buffer[:count])
         del self._buffer[:count]
-        if not self.gone:
+        if not self.transport.is_reading():
             self.transport.resume_reading()
         return taken
 

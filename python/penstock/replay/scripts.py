@@ -140,17 +140,17 @@ to go, and the pressure never jumps. Third, **the truth at the end**. A gauge th
 runs dry is worse than no gauge at all.
 
 Streams of tokens are not so different. Take what comes, keep it in order, waste nothing on the way, and say \
-plainly when it stopped too soon.
+plainly when it stopped too soon.\
 """
 
 FORECAST: Final = """\
 The upper weir stands at 4.2 m and is rising about 3 cm an hour, so gate 2 should open to 35 % before \
-midnight. That keeps the flow at 18 m³/s, well inside what the lower channel can take.
+midnight. That keeps the flow at 18 m³/s, well inside what the lower channel can take.\
 """
 
 DOORS: Final = """\
 Opening gate 2 a little now is safer than opening it wide later: the level falls slowly either way, but the \
-channel below only has to carry one of them.
+channel below only has to carry one of them.\
 """
 
 WORLD: Final = (

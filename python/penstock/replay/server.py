@@ -165,6 +165,7 @@ class ReplayServer:
         except HttpError as error:
             self.stats.requests += 1
             await self._refuse(Answer(connection, None), error)
+            await connection.refuse_rest()
             return False
         if request is None:
             return False
