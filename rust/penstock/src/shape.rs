@@ -9,7 +9,7 @@
 use crate::error::Error;
 use crate::event::{EventType, Field, Fields, Span};
 use crate::json::{Cursor, Kind};
-use crate::simd::string_stop;
+use crate::simd::{Backend, Task, dispatch};
 
 /// Longer payloads are rare, so nothing is learned from them.
 const LONGEST: usize = 1024;
@@ -30,7 +30,7 @@ impl Scanner {
     #[inline]
     pub fn scan(&mut self, payload: &[u8]) -> Result<&Fields, Error> {
         if let Some(shape) = &self.shape
-            && shape.fit(payload, &mut self.fields)
+            && dispatch(Fit { shape, payload, found: &mut self.fields })
         {
             return Ok(&self.fields);
         }
@@ -83,6 +83,22 @@ struct Shape {
     event_type: Option<EventType>,
 }
 
+/// Tries a shape on a payload.
+struct Fit<'a> {
+    shape: &'a Shape,
+    payload: &'a [u8],
+    found: &'a mut Fields,
+}
+
+impl Task for Fit<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<B: Backend>(self) -> bool {
+        self.shape.fit::<B>(self.payload, self.found)
+    }
+}
+
 impl Shape {
     /// The shape of a payload whose fields have been found.
     fn learn(payload: &[u8], fields: &Fields) -> Option<Self> {
@@ -128,19 +144,19 @@ impl Shape {
     }
 
     /// Whether `payload` has this shape; if so, `found` holds its fields.
-    #[inline]
-    fn fit(&self, payload: &[u8], found: &mut Fields) -> bool {
+    #[inline(always)]
+    fn fit<B: Backend>(&self, payload: &[u8], found: &mut Fields) -> bool {
         let mut marks = [0_u32; HOLES];
         let mut at = 0;
         for (step, mark) in self.steps.iter().zip(&mut marks) {
             let literal = self.literals.get(step.start as usize..step.end as usize).unwrap_or_default();
-            if !stands_at(payload, at, literal) {
+            if !B::stands_at(payload, at, literal) {
                 return false;
             }
             *mark = at as u32;
             at += literal.len();
             match step.hole {
-                Hole::String => match string_end(payload, at) {
+                Hole::String => match string_end::<B>(payload, at) {
                     Some(end) => at = end,
                     None => return false,
                 },
@@ -165,20 +181,10 @@ impl Shape {
     }
 }
 
-/// Whether `literal` stands at `at`; literals are mostly 10 to 60 bytes long.
-#[inline]
-fn stands_at(payload: &[u8], at: usize, literal: &[u8]) -> bool {
-    let Some(window) = payload.get(at..at + literal.len()) else { return false };
-    let (Some(mine), Some(theirs)) = (literal.last_chunk::<8>(), window.last_chunk::<8>()) else {
-        return window == literal;
-    };
-    mine == theirs && literal.as_chunks::<8>().0.iter().zip(window.as_chunks::<8>().0).all(|(a, b)| a == b)
-}
-
 /// Where the string whose inside starts at `at` ends, if it is valid.
-#[inline]
-fn string_end(payload: &[u8], at: usize) -> Option<usize> {
-    let (stop, _) = string_stop(payload, at);
+#[inline(always)]
+fn string_end<B: Backend>(payload: &[u8], at: usize) -> Option<usize> {
+    let stop = B::string_stop(payload, at);
     if payload.get(stop) == Some(&b'"') {
         return Some(stop);
     }
@@ -189,7 +195,7 @@ fn string_end(payload: &[u8], at: usize) -> Option<usize> {
 }
 
 /// Where the number that starts at `at` ends, if it is valid.
-#[inline]
+#[inline(always)]
 fn number_end(payload: &[u8], at: usize) -> Option<usize> {
     let rest = payload.get(at..)?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();

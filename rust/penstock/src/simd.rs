@@ -23,6 +23,18 @@ pub(crate) trait Backend {
     /// Classifies a block.
     fn masks(block: &[u8; BLOCK]) -> Masks;
 
+    /// Whether `literal` stands at `at`.
+    #[inline(always)]
+    fn stands_at(text: &[u8], at: usize, literal: &[u8]) -> bool {
+        text.get(at..at + literal.len()) == Some(literal)
+    }
+
+    /// The first `"`, `\` or byte below 0x20 at or after `from`, or the length of the text.
+    #[inline(always)]
+    fn string_stop(text: &[u8], from: usize) -> usize {
+        string_stop(text, from).0
+    }
+
     /// Bit `i` of the result is the parity of bits `0..=i`.
     #[inline(always)]
     fn prefix_xor(bits: u64) -> u64 {
@@ -127,6 +139,18 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn stands_at(text: &[u8], at: usize, literal: &[u8]) -> bool {
+            // SAFETY: as above.
+            unsafe { stands_at_avx512(text, at, literal) }
+        }
+
+        #[inline(always)]
+        fn string_stop(text: &[u8], from: usize) -> usize {
+            // SAFETY: as above.
+            unsafe { string_stop_avx512(text, from) }
+        }
+
+        #[inline(always)]
         fn prefix_xor(bits: u64) -> u64 {
             // SAFETY: as above.
             unsafe { prefix_xor_clmul(bits) }
@@ -180,6 +204,55 @@ mod x86 {
             space: equal(b' '),
             control: _mm512_cmplt_epu8_mask(bytes, _mm512_set1_epi8(0x20)),
         }
+    }
+
+    /// So many low bits; 64 or more are all of them.
+    #[inline]
+    #[target_feature(enable = "bmi2")]
+    fn low_bits(count: usize) -> u64 {
+        _bzhi_u64(u64::MAX, count.min(BLOCK) as u32)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,bmi2")]
+    fn stands_at_avx512(text: &[u8], at: usize, literal: &[u8]) -> bool {
+        let Some(window) = text.get(at..at + literal.len()) else { return false };
+        let mut place = 0;
+        while place < literal.len() {
+            let lanes = low_bits(literal.len() - place);
+            // SAFETY: the masked-out lanes are not read, and the others lie within both slices, which are of one
+            // length.
+            let (mine, theirs) = unsafe {
+                (
+                    _mm512_maskz_loadu_epi8(lanes, literal.as_ptr().add(place).cast()),
+                    _mm512_maskz_loadu_epi8(lanes, window.as_ptr().add(place).cast()),
+                )
+            };
+            if _mm512_cmpneq_epi8_mask(mine, theirs) != 0 {
+                return false;
+            }
+            place += BLOCK;
+        }
+        true
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,bmi2")]
+    fn string_stop_avx512(text: &[u8], from: usize) -> usize {
+        let mut at = from;
+        while at < text.len() {
+            let lanes = low_bits(text.len() - at);
+            // SAFETY: the masked-out lanes are not read, and the others lie within the text.
+            let bytes = unsafe { _mm512_maskz_loadu_epi8(lanes, text.as_ptr().add(at).cast()) };
+            let stops = _mm512_mask_cmpeq_epi8_mask(lanes, bytes, _mm512_set1_epi8(b'"'.cast_signed()))
+                | _mm512_mask_cmpeq_epi8_mask(lanes, bytes, _mm512_set1_epi8(b'\\'.cast_signed()))
+                | _mm512_mask_cmplt_epu8_mask(lanes, bytes, _mm512_set1_epi8(0x20));
+            if stops != 0 {
+                return at + stops.trailing_zeros() as usize;
+            }
+            at += BLOCK;
+        }
+        text.len().max(from)
     }
 
     #[inline]
@@ -360,6 +433,39 @@ mod tests {
                             assert_eq!(string_stop_portable(&bytes, from), expected, "{bytes:?} from {from}");
                         }
                     }
+                }
+            }
+        }
+    }
+
+    struct Find<'a>(&'a [u8], usize, &'a [u8]);
+
+    impl Task for Find<'_> {
+        type Output = (usize, bool);
+
+        #[inline(always)]
+        fn run<B: Backend>(self) -> Self::Output {
+            (B::string_stop(self.0, self.1), B::stands_at(self.0, self.1, self.2))
+        }
+    }
+
+    #[test]
+    fn literals_and_stops_are_found_alike() {
+        let text: Vec<u8> = (0..300_u32)
+            .map(|place| if place % 97 == 96 { b'"' } else { b'a' + (place % 26) as u8 })
+            .collect();
+        for from in 0..=text.len() {
+            for length in [0, 1, 7, 63, 64, 65, 130] {
+                let literal = text.get(from..from + length).unwrap_or(b"no");
+                let mut wrong = literal.to_vec();
+                if let Some(last) = wrong.last_mut() {
+                    *last ^= 1;
+                }
+                for literal in [literal, &wrong] {
+                    assert_eq!(
+                        dispatch(Find(&text, from, literal)),
+                        Find(&text, from, literal).run::<Portable>()
+                    );
                 }
             }
         }

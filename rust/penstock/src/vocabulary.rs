@@ -2,51 +2,68 @@
 
 /// Slots of a word table; at least twice the words, so that probes stay short.
 const SLOTS: usize = 256;
-const EMPTY: u8 = u8::MAX;
 
-/// Spreads a word by its length and the eight bytes at its end and behind `response.`, where event types differ.
-#[inline]
-const fn hash(word: &[u8]) -> usize {
-    const K: u64 = 0x9e37_79b9_7f4a_7c15;
-    let length = word.len();
-    let (first, last) = if length >= 8 {
-        let middle = if length >= 17 { 9 } else { 0 };
-        (load(word, middle), load(word, length - 8))
-    } else {
-        let mut packed = 0;
-        let mut rest = word;
-        while let [byte, tail @ ..] = rest {
-            packed = packed << 8 | *byte as u64;
-            rest = tail;
-        }
-        (packed, 0)
-    };
-    let mixed = (first ^ last.rotate_left(29) ^ length as u64).wrapping_mul(K);
-    (mixed >> 56) as usize
+/// A word folded into two numbers that tell words of one length up to sixteen bytes apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Folded {
+    first: u64,
+    last: u64,
 }
 
-/// Eight bytes from `at`, zero when they are not there.
-#[inline]
-const fn load(word: &[u8], at: usize) -> u64 {
-    let (_, tail) = word.split_at(at);
-    match tail.first_chunk::<8>() {
-        Some(bytes) => u64::from_le_bytes(*bytes),
-        None => 0,
+impl Folded {
+    /// Folds a word: its first and last eight bytes, or four, or all there are.
+    #[inline]
+    #[must_use]
+    pub(crate) const fn new(word: &[u8]) -> Self {
+        if let (Some(first), Some(last)) = (word.first_chunk::<8>(), word.last_chunk::<8>()) {
+            return Self { first: u64::from_le_bytes(*first), last: u64::from_le_bytes(*last) };
+        }
+        if let (Some(first), Some(last)) = (word.first_chunk::<4>(), word.last_chunk::<4>()) {
+            return Self { first: u32::from_le_bytes(*first) as u64, last: u32::from_le_bytes(*last) as u64 };
+        }
+        let (first, last) = match word {
+            [] => (0, 0),
+            [one] => (*one as u64, 0),
+            [one, two] => (*one as u64, *two as u64),
+            [one, two, three, ..] => (*one as u64, (*two as u64) << 8 | *three as u64),
+        };
+        Self { first, last }
+    }
+
+    /// A slot number below 2^`bits`. Event types start alike, so their ends and lengths count most.
+    #[inline]
+    #[must_use]
+    pub(crate) const fn slot(self, length: usize, bits: u32) -> usize {
+        let mixed =
+            (self.first ^ self.last.rotate_left(29) ^ length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> (64 - bits)) as usize
     }
 }
 
-/// Places each word's number in the first free slot from its hash on.
+/// One slot: a word's number, or none.
+#[derive(Clone, Copy)]
+struct Slot {
+    folded: Folded,
+    length: u32,
+    number: u32,
+}
+
+const FREE: Slot = Slot { folded: Folded { first: 0, last: 0 }, length: u32::MAX, number: 0 };
+
+/// Places each word in the first free slot from its hash on.
 #[allow(clippy::indexing_slicing, reason = "runs at compile time, where a wrong index is a build error")]
-const fn table(words: &[&str]) -> [u8; SLOTS] {
-    assert!(words.len() * 2 <= SLOTS && words.len() < EMPTY as usize);
-    let mut slots = [EMPTY; SLOTS];
+const fn table(words: &[&str]) -> [Slot; SLOTS] {
+    assert!(words.len() * 2 <= SLOTS);
+    let mut slots = [FREE; SLOTS];
     let mut number = 0;
     while number < words.len() {
-        let mut slot = hash(words[number].as_bytes());
-        while slots[slot] != EMPTY {
+        let word = words[number].as_bytes();
+        let folded = Folded::new(word);
+        let mut slot = folded.slot(word.len(), SLOTS.ilog2());
+        while slots[slot].length != FREE.length {
             slot = (slot + 1) % SLOTS;
         }
-        slots[slot] = number as u8;
+        slots[slot] = Slot { folded, length: word.len() as u32, number: number as u32 };
         number += 1;
     }
     slots
@@ -54,15 +71,22 @@ const fn table(words: &[&str]) -> [u8; SLOTS] {
 
 /// The number of `word` in `words`, through `slots` made of the same words.
 #[inline]
-fn find(slots: &[u8; SLOTS], words: &[&str], word: &[u8]) -> Option<usize> {
-    let mut slot = hash(word);
+fn find(slots: &[Slot; SLOTS], words: &[&str], word: &[u8]) -> Option<usize> {
+    let folded = Folded::new(word);
+    let mut at = folded.slot(word.len(), SLOTS.ilog2());
     loop {
-        let number = usize::from(*slots.get(slot)?);
-        // An empty slot names no word, which ends the search.
-        if words.get(number)?.as_bytes() == word {
-            return Some(number);
+        let slot = slots.get(at)?;
+        if slot.folded == folded && slot.length as usize == word.len() {
+            let number = slot.number as usize;
+            // Up to sixteen bytes the folded word is the word.
+            if word.len() <= 16 || words.get(number).is_some_and(|known| known.as_bytes() == word) {
+                return Some(number);
+            }
         }
-        slot = (slot + 1) % SLOTS;
+        if slot.length == FREE.length {
+            return None;
+        }
+        at = (at + 1) % SLOTS;
     }
 }
 
@@ -82,7 +106,6 @@ macro_rules! vocabulary {
             /// How many there are.
             pub const COUNT: usize = Self::ALL.len();
             const WORDS: &'static [&'static str] = &[$($text,)*];
-            const SLOTS: [u8; SLOTS] = table(Self::WORDS);
 
             /// The word as it stands on the wire.
             #[must_use]
@@ -94,8 +117,8 @@ macro_rules! vocabulary {
             #[inline]
             #[must_use]
             pub fn from_bytes(word: &[u8]) -> Option<Self> {
-                static SLOTS_OF: [u8; SLOTS] = $name::SLOTS;
-                Self::ALL.get(find(&SLOTS_OF, Self::WORDS, word)?).copied()
+                static TABLE: [Slot; SLOTS] = table($name::WORDS);
+                Self::ALL.get(find(&TABLE, Self::WORDS, word)?).copied()
             }
         }
     };
