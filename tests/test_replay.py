@@ -265,6 +265,7 @@ BODY = b'{"model":"replay-echo","input":"ok"}'
         (b"GET /health HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n", 400),
         (b"GET /health HTTP/1.1\r\nHost: x\x00y\r\n\r\n", 400),
         (b"GET //[ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /health?" + b"a=b&" * 999 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         (b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * MAX_HEADERS + b"\r\n", 431),
         (b"GET /" + b"x" * MAX_HEAD_BYTES, 431),
         (HEAD + b"Content-Length: -1\r\n\r\n", 400),
@@ -397,6 +398,19 @@ async def test_a_client_that_leaves_is_noticed(fault: str) -> None:
         await until(lambda: server.stats.aborted == 1)
         assert (server.stats.active, server.stats.completed) == (0, 0)
         await until(lambda: not server._open)
+
+
+async def test_ids_belong_to_their_request() -> None:
+    """However many answers are under way, an answer's ids and its request id share their number."""
+    async with ReplayServer(faults="delay=0.05") as server, aiohttp.ClientSession() as session:
+
+        async def ids() -> tuple[str, str]:
+            async with session.post(server.base_url + "/responses", json=request(RESPONSES, "m")) as answer:
+                return answer.headers["x-request-id"][-8:], (await answer.json())["id"][5:13]
+
+        pairs = await asyncio.gather(*(ids() for _ in range(20)))
+    assert len(set(pairs)) == 20
+    assert all(of_request == of_response for of_request, of_response in pairs)
 
 
 async def test_stopping_ends_what_is_open() -> None:

@@ -94,7 +94,6 @@ class Connection(asyncio.Protocol):
     def __init__(self, serve: Callable[[Connection], Awaitable[None]]) -> None:
         self._serve = serve
         self._buffer = bytearray()
-        self._searched = 0  # bytes of the buffer known to hold no end of line or head
         self._parked: dict[asyncio.Future[None], str] = {}
         self._writable = True
         self._deaf = False
@@ -238,9 +237,9 @@ class Connection(asyncio.Protocol):
             raise HttpError(408, "The request's body did not arrive in time.") from None
         try:
             url = urlsplit(target)
+            query = dict(parse_qsl(url.query, keep_blank_values=True, max_num_fields=MAX_HEADERS))
         except ValueError:
-            raise HttpError(400, "The request's target is not a URL.") from None
-        query = dict(parse_qsl(url.query, keep_blank_values=True, max_num_fields=MAX_HEADERS))
+            raise HttpError(400, "The request's target is not a URL, or has too many fields.") from None
         return Request(method, url.path, query, headers, body, minor)
 
     async def _body(self, headers: Mapping[str, str], deadline: float) -> bytes:
@@ -282,16 +281,16 @@ class Connection(asyncio.Protocol):
 
     async def _take_until(self, end: bytes, limit: int, deadline: float) -> bytes:
         """Take the bytes before `end`, and `end` off the buffer; linear whatever the packets' sizes."""
-        self._searched = 0
+        searched = 0
         while True:
-            found = self._buffer.find(end, self._searched)
+            found = self._buffer.find(end, searched)
             if found > limit or (found < 0 and len(self._buffer) > limit):
                 raise HttpError(431, f"A head or line of the request is longer than {limit} bytes.")
             if found >= 0:
                 taken = bytes(self._buffer[:found])
                 del self._buffer[: found + len(end)]
                 return taken
-            self._searched = max(0, len(self._buffer) - len(end) + 1)
+            searched = max(0, len(self._buffer) - len(end) + 1)
             if not await self._park("input", deadline):
                 raise TimeoutError
 
@@ -336,7 +335,9 @@ class Answer:
     With a `length` the body is plain; without, it is chunked, or in HTTP/1.0 ended by the connection.
     """
 
-    def __init__(self, connection: Connection, request: Request | None) -> None:
+    def __init__(self, connection: Connection, request: Request | None, number: int) -> None:
+        self.number = number
+        """Which request of the server's it answers, for ids."""
         self._connection = connection
         self._minor = 1 if request is None else request.minor
         self._head_only = request is not None and request.method == "HEAD"

@@ -163,14 +163,12 @@ class ReplayServer:
         try:
             request = await connection.request()
         except HttpError as error:
-            self.stats.requests += 1
-            await self._refuse(Answer(connection, None), error)
+            await self._refuse(self._answer(connection, None), error)
             await connection.refuse_rest()
             return False
         if request is None:
             return False
-        self.stats.requests += 1
-        answer = Answer(connection, request)
+        answer = self._answer(connection, request)
         try:
             await self._route(connection, request, answer)
         except HttpError as error:
@@ -184,6 +182,10 @@ class ReplayServer:
             await self._refuse(answer, HttpError(500, "The replay upstream made a mistake."))
         return answer.keep_alive
 
+    def _answer(self, connection: Connection, request: Request | None) -> Answer:
+        self.stats.requests += 1
+        return Answer(connection, request, self.stats.requests)
+
     async def _refuse(self, answer: Answer, error: HttpError) -> None:
         self.stats.refused += 1
         headers = [("allow", error.allow)] if error.allow else []
@@ -192,18 +194,9 @@ class ReplayServer:
     async def _whole(
         self, answer: Answer, body: bytes, *, status: int = 200, headers: Iterable[tuple[str, str]] = ()
     ) -> None:
-        await answer.start(status, self._headers("application/json", *headers), length=len(body))
+        await answer.start(status, _headers(answer, "application/json", *headers), length=len(body))
         await answer.send(body)
         await answer.finish()
-
-    def _headers(self, content_type: str, *more: tuple[str, str]) -> list[tuple[str, str]]:
-        return [
-            ("content-type", content_type),
-            ("x-request-id", f"req_{self.stats.requests:032x}"),
-            ("openai-version", "2020-10-01"),
-            ("openai-processing-ms", "1"),
-            *more,
-        ]
 
     async def _route(self, connection: Connection, request: Request, answer: Answer) -> None:
         routes: dict[str, Dialect | Callable[[], JSON]] = {
@@ -218,14 +211,13 @@ class ReplayServer:
             raise HttpError(
                 404, f"Unknown request URL: {request.method} {request.path[:200]}.", code="unknown_url"
             )
-        generates = isinstance(route, Dialect)
-        allowed = ("POST",) if generates else ("GET", "HEAD")
+        allowed = ("POST",) if isinstance(route, Dialect) else ("GET", "HEAD")
         if request.method not in allowed:
             raise HttpError(405, f"Not allowed: {request.method}.", allow=", ".join(allowed))
         if isinstance(route, Dialect):
             headers = {name: value for name, value in request.headers.items() if name not in CREDENTIALS}
             self.seen.append(Seen(request.method, request.path, headers, request.body))
-            await self._perform(connection, answer, self._player.plan(request, route, self.stats.requests))
+            await self._perform(connection, answer, self._player.plan(request, route, answer.number))
         else:
             await self._whole(answer, dump(route()))
 
@@ -243,7 +235,7 @@ class ReplayServer:
         try:
             if plan.delay:
                 await connection.sleep_until(loop.time() + plan.delay)
-            headers = self._headers(plan.content_type, *plan.headers)
+            headers = _headers(answer, plan.content_type, *plan.headers)
             await answer.start(plan.status, headers, length=plan.length)
             due = loop.time()
             for step in plan.steps:
@@ -274,6 +266,16 @@ class ReplayServer:
             await answer.finish()
         else:
             answer.keep_alive = False
+
+
+def _headers(answer: Answer, content_type: str, *more: tuple[str, str]) -> list[tuple[str, str]]:
+    return [
+        ("content-type", content_type),
+        ("x-request-id", f"req_{answer.number:032x}"),
+        ("openai-version", "2020-10-01"),
+        ("openai-processing-ms", "1"),
+        *more,
+    ]
 
 
 class _Thread:
