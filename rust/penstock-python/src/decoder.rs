@@ -4,7 +4,7 @@
 
 use std::sync::Mutex;
 
-use penstock::{DecoderOptions, EndOfInput, Error, Frame, Framing, Malformed, Piece, Sink};
+use penstock::{DecoderOptions, EndOfInput, Error, Frame, Framing, Malformed, Piece, Scanner, Sink};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -15,6 +15,9 @@ use crate::event::{Event, Head, Range, Reader, name_string};
 use crate::json::Options;
 use crate::limits::Limits;
 use crate::strings;
+
+/// Bytes of a usual event on the wire, to guess how many a chunk holds.
+const USUAL_EVENT: usize = 256;
 
 /// Decodes one stream, push style: feed it chunks in any split, then call `finish()`.
 ///
@@ -39,6 +42,7 @@ pub(crate) struct Decoder {
 
 struct State {
     core: penstock::Decoder,
+    scanner: Scanner,
     id: Option<Py<PyString>>,
 }
 
@@ -96,15 +100,16 @@ impl Column {
 /// Turns frames into what the caller wants.
 struct Output<'a, 'py> {
     chunk: &'a Bound<'py, PyBytes>,
-    columns: Option<Vec<Column>>,
+    columns: Option<&'a [Column]>,
     id: &'a mut Option<Py<PyString>>,
+    scanner: &'a mut Scanner,
     options: Options,
-    made: Bound<'py, PyList>,
+    made: Vec<Bound<'py, PyAny>>,
     failure: Option<PyErr>,
 }
 
 impl<'py> Output<'_, 'py> {
-    fn event(&self, frame: Frame<'_>) -> PyResult<Bound<'py, PyAny>> {
+    fn event(&mut self, frame: Frame<'_>) -> PyResult<Bound<'py, PyAny>> {
         let py = self.chunk.py();
         let id = self.id.as_ref().map(|id| id.clone_ref(py));
         let (bytes, data, name) = match (frame.data, frame.name) {
@@ -119,16 +124,19 @@ impl<'py> Output<'_, 'py> {
                 join(py, data, name)?
             }
         };
-        Ok(Bound::new(py, Event::of(bytes.unbind(), data, name, id, frame.flushed, self.options))?.into_any())
+        let payload = bytes.as_bytes().get(data.start..data.end).unwrap_or_default();
+        let head = Head::scan(self.scanner, payload);
+        let event = Event::of(bytes.unbind(), data, name, id, frame.flushed, self.options, head);
+        Ok(Bound::new(py, event)?.into_any())
     }
 
     #[inline]
-    fn row(&self, columns: &[Column], frame: &Frame<'_>) -> PyResult<Bound<'py, PyAny>> {
+    fn row(&mut self, columns: &[Column], frame: &Frame<'_>) -> PyResult<Bound<'py, PyAny>> {
         let py = self.chunk.py();
         let chunk = self.chunk.as_bytes();
         let payload = frame.data.bytes(chunk);
         let name = frame.name.as_ref().map(|name| name.bytes(chunk));
-        let head = Head::of(payload);
+        let head = Head::scan(self.scanner, payload);
         let reader = Reader { py, payload, name, head: &head };
         let cell = |column: &Column| -> PyResult<Bound<'py, PyAny>> {
             Ok(match column {
@@ -165,12 +173,13 @@ impl Sink for Output<'_, '_> {
             let id = (!frame.id.is_empty()).then(|| strings::utf8(self.chunk.py(), frame.id).unbind());
             *self.id = id;
         }
-        let made = match &self.columns {
+        let made = match self.columns {
             None => self.event(frame),
             Some(columns) => self.row(columns, &frame),
         };
-        if let Err(error) = made.and_then(|made| self.made.append(made)) {
-            self.failure = Some(error);
+        match made {
+            Ok(made) => self.made.push(made),
+            Err(error) => self.failure = Some(error),
         }
     }
 }
@@ -240,16 +249,24 @@ impl Decoder {
         let py = chunk.py();
         let columns = fields.map(Column::parse).transpose()?;
         let mut state = lock(py, &self.state)?;
-        let State { core, id } = &mut *state;
-        let made = PyList::empty(py);
-        let mut output = Output { chunk, columns, id, options: self.options, made, failure: None };
+        let State { core, scanner, id } = &mut *state;
+        let mut output = Output {
+            chunk,
+            columns: columns.as_deref(),
+            id,
+            scanner,
+            options: self.options,
+            made: Vec::with_capacity(chunk.as_bytes().len() / USUAL_EVENT + 1),
+            failure: None,
+        };
         let result = step(core, &mut output);
         if let Some(failure) = output.failure {
             return Err(failure);
         }
+        let made = PyList::new(py, output.made)?;
         match result {
-            Ok(()) => Ok(output.made),
-            Err(error) => Err(raise_after(py, &error, &output.made)),
+            Ok(()) => Ok(made),
+            Err(error) => Err(raise_after(py, &error, &made)),
         }
     }
 
@@ -299,7 +316,7 @@ impl Decoder {
             limits,
         });
         let options = Options::new(&limits, malformed == Malformed::Refuse);
-        Ok(Self { state: Mutex::new(State { core, id: None }), options })
+        Ok(Self { state: Mutex::new(State { core, scanner: Scanner::default(), id: None }), options })
     }
 
     /// Takes the next bytes of the stream.

@@ -1,10 +1,9 @@
 //! `Event`: a frozen view on the bytes of one event.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::OnceLock;
 
 use penstock::json::RawStr;
-use penstock::{EventType, Field, Fields, Span};
+use penstock::{EventType, Field, Fields, Scanner, Span};
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::prelude::*;
@@ -15,7 +14,7 @@ use crate::errors::guard;
 use crate::json::{self, Options};
 use crate::strings;
 
-/// What every consumer asks of an event, read in one pass when it is first asked.
+/// What every consumer asks of an event, read in one pass.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Head {
     kind: Option<EventType>,
@@ -29,8 +28,14 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    fn scan(payload: &[u8]) -> Self {
-        let Ok(fields) = Fields::scan(payload) else { return Self::default() };
+    /// The head of one payload, found with the help of those before it.
+    #[inline]
+    pub(crate) fn scan(scanner: &mut Scanner, payload: &[u8]) -> Self {
+        scanner.scan(payload).map_or_else(|_| Self::default(), Self::of)
+    }
+
+    #[inline]
+    fn of(fields: &Fields) -> Self {
         Self {
             kind: fields.event_type(),
             event_type: fields.span(Field::Type),
@@ -54,7 +59,7 @@ impl Head {
 ///     data: the payload, usually one JSON text; a str is encoded as UTF-8.
 ///     name: the `event` field of the frame.
 ///     id: the stream's last event id.
-#[pyclass(frozen, mapping, module = "penstock")]
+#[pyclass(frozen, mapping, freelist = 256, module = "penstock")]
 pub(crate) struct Event {
     /// Holds the payload, and the name if it stands in the same chunk.
     bytes: Py<PyBytes>,
@@ -63,7 +68,7 @@ pub(crate) struct Event {
     id: Option<Py<PyString>>,
     flushed: bool,
     options: Options,
-    head: OnceLock<Head>,
+    head: Head,
     object: PyOnceLock<Py<PyAny>>,
 }
 
@@ -77,6 +82,7 @@ pub(crate) struct Range {
 impl Event {
     /// An event whose payload and name are pieces of `bytes`.
     #[inline]
+    #[allow(clippy::too_many_arguments, reason = "one a field")]
     pub(crate) fn of(
         bytes: Py<PyBytes>,
         data: Range,
@@ -84,8 +90,9 @@ impl Event {
         id: Option<Py<PyString>>,
         flushed: bool,
         options: Options,
+        head: Head,
     ) -> Self {
-        Self { bytes, data, name, id, flushed, options, head: OnceLock::new(), object: PyOnceLock::new() }
+        Self { bytes, data, name, id, flushed, options, head, object: PyOnceLock::new() }
     }
 
     fn piece<'a>(&'a self, py: Python<'a>, range: Range) -> &'a [u8] {
@@ -96,11 +103,6 @@ impl Event {
     #[inline]
     pub(crate) fn payload<'a>(&'a self, py: Python<'a>) -> &'a [u8] {
         self.piece(py, self.data)
-    }
-
-    #[inline]
-    fn head(&self, py: Python<'_>) -> &Head {
-        self.head.get_or_init(|| Head::scan(self.payload(py)))
     }
 
     fn name_bytes<'a>(&'a self, py: Python<'a>) -> Option<&'a [u8]> {
@@ -186,14 +188,6 @@ pub(crate) fn name_string<'py>(py: Python<'py>, name: &[u8]) -> Bound<'py, PyStr
     known.map_or_else(|| strings::utf8(py, name), |word| word.bind(py).clone())
 }
 
-impl Head {
-    /// The head of a payload that no `Event` stands for.
-    #[inline]
-    pub(crate) fn of(payload: &[u8]) -> Self {
-        Self::scan(payload)
-    }
-}
-
 impl Event {
     #[inline]
     fn read<'py, T>(
@@ -203,7 +197,7 @@ impl Event {
     ) -> PyResult<T> {
         guard(py, || {
             let name = self.name_bytes(py);
-            field(Reader { py, payload: self.payload(py), name, head: self.head(py) })
+            field(Reader { py, payload: self.payload(py), name, head: &self.head })
         })
     }
 }
@@ -227,7 +221,16 @@ impl Event {
         bytes.extend_from_slice(name.unwrap_or_default().as_bytes());
         let name = name.filter(|name| !name.is_empty()).map(|_| Range { start: end, end: bytes.len() });
         let options = Options::new(&penstock::Limits::default(), false);
-        Ok(Self::of(PyBytes::new(py, &bytes).unbind(), Range { start: 0, end }, name, id, false, options))
+        let head = Head::scan(&mut Scanner::default(), bytes.get(..end).unwrap_or_default());
+        Ok(Self::of(
+            PyBytes::new(py, &bytes).unbind(),
+            Range { start: 0, end },
+            name,
+            id,
+            false,
+            options,
+            head,
+        ))
     }
 
     /// The JSON `type` if the payload has one, else the frame's name, else "message".

@@ -196,6 +196,7 @@ impl<'a, B: Backend> Tokens<'a, B> {
 
     /// Passes the rest of a container whose first token is `token`. Bit `n` of `objects` tells what stands open
     /// at level `n` from here.
+    #[inline(always)]
     fn skip_filled(&mut self, open: Token, mut token: Token, depth: u64) -> Result<usize, Invalid> {
         let room = DEPTH_CEILING.saturating_sub(depth);
         let mut objects = u128::from(open.byte == b'{');
