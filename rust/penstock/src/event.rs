@@ -19,7 +19,10 @@ pub struct Span {
 }
 
 impl Span {
-    const fn new(start: usize, end: usize) -> Self {
+    /// No value.
+    pub(crate) const NONE: Self = Self { start: 0, end: 0 };
+
+    pub(crate) const fn new(start: usize, end: usize) -> Self {
         Self { start: start as u32, end: end as u32 }
     }
 
@@ -100,7 +103,7 @@ impl<'a, V: FnMut(&'a [u8], Kind, Span)> Task for Members<'a, V> {
 
 /// Why `payload` is not one JSON object.
 #[cold]
-fn explain(payload: &[u8]) -> Error {
+pub(crate) fn explain(payload: &[u8]) -> Error {
     let mut cursor = Cursor::new(payload);
     let read = match cursor.kind() {
         Ok(Kind::Object) => cursor.skip_value(0, DEPTH_CEILING).and_then(|_| cursor.end()),

@@ -7,6 +7,7 @@
 
 mod accumulate;
 mod decoder;
+pub mod dialect;
 mod error;
 pub mod event;
 pub mod json;
@@ -17,6 +18,7 @@ mod simd;
 mod sse;
 mod vocabulary;
 
+pub use accumulate::{ChatAccumulator, ChatCall, ChatTerminal};
 pub use decoder::{Decoder, DecoderOptions, EndOfInput, Frame, Framing, Malformed, Piece, Sink};
 pub use error::{Error, JsonReason, TextReason};
 pub use event::{EventType, Field, Fields, Span};

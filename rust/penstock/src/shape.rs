@@ -183,7 +183,7 @@ impl Shape {
 
 /// Where the string whose inside starts at `at` ends, if it is valid.
 #[inline(always)]
-fn string_end<B: Backend>(payload: &[u8], at: usize) -> Option<usize> {
+pub(crate) fn string_end<B: Backend>(payload: &[u8], at: usize) -> Option<usize> {
     let stop = B::string_stop(payload, at);
     if payload.get(stop) == Some(&b'"') {
         return Some(stop);

@@ -1,7 +1,7 @@
 //! Words of the wire as enums: one hash and one comparison from bytes to variant, tables built at compile time.
 
 /// Slots of a word table; at least twice the words, so that probes stay short.
-const SLOTS: usize = 256;
+pub(crate) const SLOTS: usize = 256;
 
 /// A word folded into two numbers that tell words of one length up to sixteen bytes apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Folded {
 
 /// One slot: a word's number, or none.
 #[derive(Clone, Copy)]
-struct Slot {
+pub(crate) struct Slot {
     folded: Folded,
     length: u32,
     number: u32,
@@ -52,7 +52,7 @@ const FREE: Slot = Slot { folded: Folded { first: 0, last: 0 }, length: u32::MAX
 
 /// Places each word in the first free slot from its hash on.
 #[allow(clippy::indexing_slicing, reason = "runs at compile time, where a wrong index is a build error")]
-const fn table(words: &[&str]) -> [Slot; SLOTS] {
+pub(crate) const fn table(words: &[&str]) -> [Slot; SLOTS] {
     assert!(words.len() * 2 <= SLOTS);
     let mut slots = [FREE; SLOTS];
     let mut number = 0;
@@ -71,7 +71,7 @@ const fn table(words: &[&str]) -> [Slot; SLOTS] {
 
 /// The number of `word` in `words`, through `slots` made of the same words.
 #[inline]
-fn find(slots: &[Slot; SLOTS], words: &[&str], word: &[u8]) -> Option<usize> {
+pub(crate) fn find(slots: &[Slot; SLOTS], words: &[&str], word: &[u8]) -> Option<usize> {
     let folded = Folded::new(word);
     let mut at = folded.slot(word.len(), SLOTS.ilog2());
     loop {
@@ -90,6 +90,7 @@ fn find(slots: &[Slot; SLOTS], words: &[&str], word: &[u8]) -> Option<usize> {
     }
 }
 
+/// Declares an enum of words with its lookup.
 macro_rules! vocabulary {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal,)* }) => {
         $(#[$doc])*
@@ -117,12 +118,15 @@ macro_rules! vocabulary {
             #[inline]
             #[must_use]
             pub fn from_bytes(word: &[u8]) -> Option<Self> {
+                use $crate::vocabulary::{SLOTS, Slot, find, table};
                 static TABLE: [Slot; SLOTS] = table($name::WORDS);
                 Self::ALL.get(find(&TABLE, Self::WORDS, word)?).copied()
             }
         }
     };
 }
+
+pub(crate) use vocabulary;
 
 vocabulary! {
     /// The event types of the Responses API: the 53 of openai 2.54, the later and beta ones, and those seen on the wire.

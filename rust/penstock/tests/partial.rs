@@ -116,7 +116,7 @@ fn vectors_in_every_cut() {
         let text = row["text"].as_str().unwrap();
         for pieces in cuts(text.as_bytes()) {
             let (value, reader) = read(pieces);
-            let (why, text) = (&row["why"], &row["text"]);
+            let (why, text) = (&row["name"], &row["text"]);
             assert_eq!(state_name(reader.state()), row["state"], "{why}: {text}");
             // Numbers keep their text here, so 15.0 and 1.5e+1 are compared as what they mean.
             let (value, expected) = (value.unwrap_or_default(), &row["value"]);

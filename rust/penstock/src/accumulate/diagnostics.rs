@@ -30,6 +30,11 @@ impl Diagnostics {
         *count = count.saturating_add(1);
     }
 
+    /// How often anything was counted.
+    pub(crate) fn total(&self) -> u64 {
+        self.counts.values().fold(0, |total, count| total.saturating_add(*count))
+    }
+
     /// Whether breaches are errors.
     pub(crate) const fn is_strict(&self) -> bool {
         self.strict

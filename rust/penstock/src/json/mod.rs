@@ -15,6 +15,6 @@ mod write;
 pub use cursor::{Cursor, Kind, Number, RawStr};
 pub use partial::{PartialJson, PartialSink, PartialState};
 pub use text::{Surrogates, push_escaped, push_lossy, push_wtf8};
-pub(crate) use tokens::{Invalid, Tokens};
+pub(crate) use tokens::{Invalid, Token, Tokens};
 pub use walk::{elements, entries, spells};
 pub use write::{Edit, patch, push_comma, push_key, push_string};

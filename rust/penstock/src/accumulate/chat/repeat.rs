@@ -1,0 +1,179 @@
+//! Chunks that repeat the one before them save for the piece they add.
+//!
+//! Nearly every chunk of a stream says again what the last one said (id, model, role, nulls) and adds one piece
+//! of text. So the bytes around that piece are kept, and a chunk that has the same bytes around a valid string is
+//! valid JSON, changes nothing else and needs no scan. Whatever differs is scanned in full: this decides how
+//! fast a chunk is read, never how.
+
+use crate::accumulate::chat::keep::is_blank;
+use crate::dialect::chat::{ChoiceField, Chunk, ChunkField, DeltaField, PieceField, elements, members, word};
+use crate::event::{Span, index};
+use crate::json::RawStr;
+use crate::shape::string_end;
+use crate::simd::{Backend, Task, dispatch};
+
+/// Longer chunks are rare, so nothing is learned from them.
+const LONGEST: usize = 4096;
+
+/// What the piece of a repeating chunk is appended to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    Content,
+    Refusal,
+    ReasoningContent,
+    Reasoning,
+    /// The arguments of the tool call that the last fragment belonged to.
+    Arguments,
+}
+
+/// The chunk before, around its piece.
+#[derive(Debug, Default)]
+pub(super) struct Repeat {
+    known: Option<(Target, u64)>,
+    /// Up to the piece, between piece and padding, and the rest.
+    literals: [Vec<u8>; 3],
+    /// Which of the two holes is the piece; the other is `obfuscation`, padding that differs in every chunk.
+    piece: usize,
+    holes: usize,
+}
+
+impl Repeat {
+    /// Forgets the chunk before.
+    #[inline]
+    pub(super) fn forget(&mut self) {
+        self.known = None;
+    }
+
+    /// Where the piece of `payload` belongs, of which choice, and the piece, if the payload repeats the chunk before.
+    #[inline]
+    pub(super) fn fit<'a>(&self, payload: &'a [u8]) -> Option<(Target, u64, RawStr<'a>)> {
+        let (target, choice) = self.known?;
+        let piece = dispatch(Fit { repeat: self, payload })?;
+        Some((target, choice, RawStr::checked(piece)))
+    }
+
+    /// Remembers a chunk that has just been applied without a breach, if it adds one piece to one choice.
+    pub(super) fn learn(&mut self, chunk: &Chunk, payload: &[u8]) {
+        self.forget();
+        if payload.len() > LONGEST {
+            return;
+        }
+        let Some((target, number, piece)) = added_piece(chunk, payload) else { return };
+        let padding = chunk.field(ChunkField::Obfuscation);
+        let padding = (padding.of(payload).first() == Some(&b'"')).then_some(padding);
+        let mut holes = [Some(piece), padding];
+        if padding.is_some_and(|padding| padding.start < piece.start) {
+            holes.reverse();
+        }
+        self.piece = usize::from(holes.first() != Some(&Some(piece)));
+        self.holes = holes.iter().flatten().count();
+        let mut from = 0;
+        let ends = holes.iter().flatten().map(|hole| (hole.start as usize + 1, hole.end as usize - 1));
+        let ends = ends.chain([(payload.len(), payload.len())]);
+        for (literal, (end, next)) in self.literals.iter_mut().zip(ends) {
+            literal.clear();
+            literal.extend_from_slice(payload.get(from..end).unwrap_or_default());
+            from = next;
+        }
+        self.known = Some((target, number));
+    }
+}
+
+struct Fit<'r, 'a> {
+    repeat: &'r Repeat,
+    payload: &'a [u8],
+}
+
+impl<'a> Task for Fit<'_, 'a> {
+    type Output = Option<&'a [u8]>;
+
+    #[inline(always)]
+    fn run<B: Backend>(self) -> Self::Output {
+        let Self { repeat, payload } = self;
+        let mut at = 0;
+        let mut piece = None;
+        for (place, literal) in repeat.literals.iter().enumerate().take(repeat.holes + 1) {
+            if !B::stands_at(payload, at, literal) {
+                return None;
+            }
+            at += literal.len();
+            if place < repeat.holes {
+                let end = string_end::<B>(payload, at)?;
+                if place == repeat.piece {
+                    piece = payload.get(at..end);
+                }
+                at = end;
+            }
+        }
+        piece.filter(|_| at == payload.len())
+    }
+}
+
+/// The one piece that a chunk adds, if applying the chunk again with another piece would do nothing but add that.
+fn added_piece(chunk: &Chunk, payload: &[u8]) -> Option<(Target, u64, Span)> {
+    let [choice] = chunk.choices.as_slice() else { return None };
+    let number = match choice.field(ChoiceField::Index).of(payload) {
+        b"" | b"null" => 0,
+        value => index(value)?,
+    };
+    let blank = |span: Span| is_blank(span.of(payload));
+    let plain = !chunk.duplicates
+        && !chunk.odd_choices
+        && blank(chunk.field(ChunkField::Error))
+        && [ChoiceField::FinishReason, ChoiceField::Logprobs, ChoiceField::Message]
+            .into_iter()
+            .all(|field| blank(choice.field(field)))
+        && [
+            DeltaField::ReasoningDetails,
+            DeltaField::ThinkingBlocks,
+            DeltaField::FunctionCall,
+            DeltaField::Audio,
+            DeltaField::Annotations,
+        ]
+        .into_iter()
+        .all(|field| blank(choice.delta(field)));
+    let mut pieces = [
+        (Target::Content, DeltaField::Content),
+        (Target::Refusal, DeltaField::Refusal),
+        (Target::ReasoningContent, DeltaField::ReasoningContent),
+        (Target::Reasoning, DeltaField::Reasoning),
+        (Target::Arguments, DeltaField::ToolCalls),
+    ]
+    .into_iter()
+    .filter(|(_, field)| !blank(choice.delta(*field)));
+    let (target, field) = pieces.next()?;
+    if !plain || pieces.next().is_some() {
+        return None;
+    }
+    let mut piece = choice.delta(field);
+    if target == Target::Arguments {
+        piece = added_arguments(piece.of(payload), payload)?;
+    }
+    (piece.of(payload).first() == Some(&b'"')).then_some((target, number, piece))
+}
+
+/// The arguments that a list of one fragment adds, if the fragment names its call by nothing but its index.
+fn added_arguments(calls: &[u8], payload: &[u8]) -> Option<Span> {
+    let mut fragments = elements(calls);
+    let fragment = fragments.next()?;
+    let mut arguments = None;
+    for (key, value) in members(fragment) {
+        match word(key, PieceField::from_bytes)? {
+            PieceField::Index | PieceField::Type => {}
+            PieceField::Id if is_blank(value) => {}
+            PieceField::Function => {
+                for (key, value) in members(value) {
+                    match word(key, PieceField::from_bytes)? {
+                        PieceField::Name if is_blank(value) => {}
+                        PieceField::Arguments if arguments.is_none() => arguments = Some(value),
+                        _ => return None,
+                    }
+                }
+            }
+            _ => return None,
+        }
+    }
+    let arguments = arguments.filter(|_| fragments.next().is_none())?;
+    let start = arguments.as_ptr().addr().checked_sub(payload.as_ptr().addr())?;
+    Some(Span::new(start, start + arguments.len()))
+}
