@@ -16,9 +16,6 @@ use crate::json::Options;
 use crate::limits::Limits;
 use crate::strings;
 
-/// Bytes of a usual event on the wire, to guess how many a chunk holds.
-const USUAL_EVENT: usize = 256;
-
 /// Decodes one stream, push style: feed it chunks in any split, then call `finish()`.
 ///
 /// The event-stream rules are those of the HTML standard, section 9.2; nothing but LF, CR and CR LF ends a line.
@@ -44,6 +41,15 @@ struct State {
     core: penstock::Decoder,
     scanner: Scanner,
     id: Option<Py<PyString>>,
+    projection: Option<Projection>,
+    /// Empty between calls; kept for its room.
+    made: Vec<Py<PyAny>>,
+}
+
+/// The fields asked for last; mostly the same tuple each time.
+struct Projection {
+    fields: Py<PyAny>,
+    columns: Vec<Column>,
 }
 
 /// A field of a projection.
@@ -74,18 +80,21 @@ impl Column {
         ("data", Self::Data),
         ("flushed", Self::Flushed),
     ];
+}
 
-    fn parse(fields: &Bound<'_, PyAny>) -> PyResult<Vec<Self>> {
+impl Projection {
+    fn parse(fields: &Bound<'_, PyAny>) -> PyResult<Self> {
         if fields.is_instance_of::<PyString>() {
             return Err(PyTypeError::new_err("fields must be a sequence of names, not one str"));
         }
-        let mut columns = Vec::new();
-        for name in fields.try_iter()? {
-            let name = name?;
+        // A tuple cannot change, so its columns can be kept as long as the same one comes.
+        let names = PyTuple::new(fields.py(), fields.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
+        let mut columns = Vec::with_capacity(names.len());
+        for name in &names {
             let name = name.cast::<PyString>()?.to_cow()?;
-            let known = Self::ALL.iter().find(|(known, _)| *known == name);
+            let known = Column::ALL.iter().find(|(known, _)| *known == name);
             let Some((_, column)) = known else {
-                let known: Vec<&str> = Self::ALL.iter().map(|(known, _)| *known).collect();
+                let known: Vec<&str> = Column::ALL.iter().map(|(known, _)| *known).collect();
                 return Err(PyValueError::new_err(format!(
                     "no field {name:?}; there are {}",
                     known.join(", ")
@@ -93,7 +102,8 @@ impl Column {
             };
             columns.push(*column);
         }
-        Ok(columns)
+        let fields = if fields.is_exact_instance_of::<PyTuple>() { fields } else { names.as_any() };
+        Ok(Self { fields: fields.clone().unbind(), columns })
     }
 }
 
@@ -104,7 +114,7 @@ struct Output<'a, 'py> {
     id: &'a mut Option<Py<PyString>>,
     scanner: &'a mut Scanner,
     options: Options,
-    made: Vec<Bound<'py, PyAny>>,
+    made: &'a mut Vec<Py<PyAny>>,
     failure: Option<PyErr>,
 }
 
@@ -178,7 +188,7 @@ impl Sink for Output<'_, '_> {
             Some(columns) => self.row(columns, &frame),
         };
         match made {
-            Ok(made) => self.made.push(made),
+            Ok(made) => self.made.push(made.unbind()),
             Err(error) => self.failure = Some(error),
         }
     }
@@ -247,26 +257,22 @@ impl Decoder {
         step: impl FnOnce(&mut penstock::Decoder, &mut Output<'_, 'py>) -> Result<(), Error>,
     ) -> PyResult<Bound<'py, PyList>> {
         let py = chunk.py();
-        let columns = fields.map(Column::parse).transpose()?;
         let mut state = lock(py, &self.state)?;
-        let State { core, scanner, id } = &mut *state;
-        let mut output = Output {
-            chunk,
-            columns: columns.as_deref(),
-            id,
-            scanner,
-            options: self.options,
-            made: Vec::with_capacity(chunk.as_bytes().len() / USUAL_EVENT + 1),
-            failure: None,
-        };
-        let result = step(core, &mut output);
-        if let Some(failure) = output.failure {
-            return Err(failure);
+        let State { core, scanner, id, projection, made } = &mut *state;
+        if let Some(fields) = fields
+            && !projection.as_ref().is_some_and(|last| last.fields.is(fields))
+        {
+            *projection = Some(Projection::parse(fields)?);
         }
-        let made = PyList::new(py, output.made)?;
-        match result {
-            Ok(()) => Ok(made),
-            Err(error) => Err(raise_after(py, &error, &made)),
+        let columns = fields.and(projection.as_ref()).map(|projection| &*projection.columns);
+        let mut output = Output { chunk, columns, id, scanner, options: self.options, made, failure: None };
+        let result = step(core, &mut output);
+        let failure = output.failure;
+        let made = PyList::new(py, made.drain(..));
+        match (failure, result) {
+            (Some(failure), _) => Err(failure),
+            (None, Ok(())) => made,
+            (None, Err(error)) => Err(raise_after(py, &error, &made?)),
         }
     }
 
@@ -316,7 +322,16 @@ impl Decoder {
             limits,
         });
         let options = Options::new(&limits, malformed == Malformed::Refuse);
-        Ok(Self { state: Mutex::new(State { core, scanner: Scanner::default(), id: None }), options })
+        Ok(Self {
+            state: Mutex::new(State {
+                core,
+                scanner: Scanner::default(),
+                id: None,
+                projection: None,
+                made: Vec::new(),
+            }),
+            options,
+        })
     }
 
     /// Takes the next bytes of the stream.

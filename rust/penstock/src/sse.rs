@@ -248,7 +248,7 @@ impl Lines {
 
     /// Takes the carried line, complete now.
     fn carried_line(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), Error> {
-        let partial = std::mem::take(&mut self.partial);
+        let mut partial = std::mem::take(&mut self.partial);
         let (kind, value) = match partial.ignored {
             Some(Ignored { comment: true }) => (Kind::Comment, 0),
             Some(Ignored { comment: false }) => (Kind::Unknown, 0),
@@ -258,10 +258,11 @@ impl Lines {
         self.check(kind, value as u64, partial.length, partial.start, true)?;
         if kind == Kind::Data && self.data.is_none() {
             // The common case of a payload in pieces: its line becomes the buffer, without another copy.
-            self.data_buffer = partial.kept;
+            std::mem::swap(&mut self.data_buffer, &mut partial.kept);
             self.data_head = value;
             self.data_start = partial.start + value as u64;
             self.data = Some(Place::Buffer);
+            self.reuse(partial.kept);
             return Ok(());
         }
         let bytes = partial.kept.get(value..).unwrap_or_default();
@@ -275,7 +276,16 @@ impl Lines {
             }
             _ => self.other(kind, bytes, partial.start + value as u64)?,
         }
+        self.reuse(partial.kept);
         Ok(())
+    }
+
+    /// Keeps a spent buffer for the next line that a chunk ends in.
+    fn reuse(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() <= KEEP_CAPACITY {
+            buffer.clear();
+            self.partial.kept = buffer;
+        }
     }
 
     /// Takes the line at `range` of the chunk.
