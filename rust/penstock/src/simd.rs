@@ -35,6 +35,12 @@ pub(crate) trait Backend {
         string_stop(text, from).0
     }
 
+    /// The first LF or CR at or after `from`.
+    #[inline(always)]
+    fn line_end(text: &[u8], from: usize) -> Option<usize> {
+        memchr::memchr2(b'\n', b'\r', text.get(from..)?).map(|length| from + length)
+    }
+
     /// Bit `i` of the result is the parity of bits `0..=i`.
     #[inline(always)]
     fn prefix_xor(bits: u64) -> u64 {
@@ -151,6 +157,12 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn line_end(text: &[u8], from: usize) -> Option<usize> {
+            // SAFETY: as above.
+            unsafe { line_end_avx512(text, from) }
+        }
+
+        #[inline(always)]
         fn prefix_xor(bits: u64) -> u64 {
             // SAFETY: as above.
             unsafe { prefix_xor_clmul(bits) }
@@ -234,6 +246,24 @@ mod x86 {
             place += BLOCK;
         }
         true
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,bmi2")]
+    fn line_end_avx512(text: &[u8], from: usize) -> Option<usize> {
+        let mut at = from;
+        while at < text.len() {
+            let lanes = low_bits(text.len() - at);
+            // SAFETY: the masked-out lanes are not read, and the others lie within the text.
+            let bytes = unsafe { _mm512_maskz_loadu_epi8(lanes, text.as_ptr().add(at).cast()) };
+            let ends = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(b'\n'.cast_signed()))
+                | _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(b'\r'.cast_signed()));
+            if ends != 0 {
+                return Some(at + ends.trailing_zeros() as usize);
+            }
+            at += BLOCK;
+        }
+        None
     }
 
     #[inline]
@@ -441,18 +471,27 @@ mod tests {
     struct Find<'a>(&'a [u8], usize, &'a [u8]);
 
     impl Task for Find<'_> {
-        type Output = (usize, bool);
+        type Output = (usize, bool, Option<usize>);
 
         #[inline(always)]
         fn run<B: Backend>(self) -> Self::Output {
-            (B::string_stop(self.0, self.1), B::stands_at(self.0, self.1, self.2))
+            let line_end = B::line_end(self.0, self.1);
+            (B::string_stop(self.0, self.1), B::stands_at(self.0, self.1, self.2), line_end)
         }
     }
 
     #[test]
     fn literals_and_stops_are_found_alike() {
         let text: Vec<u8> = (0..300_u32)
-            .map(|place| if place % 97 == 96 { b'"' } else { b'a' + (place % 26) as u8 })
+            .map(|place| {
+                if place % 97 == 96 {
+                    b'"'
+                } else if place % 83 == 82 {
+                    b'\n'
+                } else {
+                    b'a' + (place % 26) as u8
+                }
+            })
             .collect();
         for from in 0..=text.len() {
             for length in [0, 1, 7, 63, 64, 65, 130] {

@@ -11,6 +11,7 @@ use memchr::memchr2;
 use crate::decoder::{DecoderOptions, EndOfInput, Frame, Malformed, Mark, Piece, Shared, Sink, require_utf8};
 use crate::error::{Error, exceeded};
 use crate::limits::Limit;
+use crate::simd::{Backend, Task, dispatch};
 
 /// Buffers larger than this are given back once their event is out.
 const KEEP_CAPACITY: usize = 1 << 16;
@@ -86,14 +87,34 @@ pub(crate) struct Lines {
     last_event_id: Vec<u8>,
     id_changed: bool,
     retry: Option<u64>,
+    /// A first data line of this length breaks no limit.
+    plain: u64,
     /// Bytes since the last event that were not payload.
     idle: u64,
     sniff: Sniff,
 }
 
+/// Reads the lines that start in a chunk.
+struct Read<'a, S> {
+    lines: &'a mut Lines,
+    chunk: &'a [u8],
+    at: usize,
+    sink: &'a mut S,
+}
+
+impl<S: Sink> Task for Read<'_, S> {
+    type Output = Result<(), Error>;
+
+    #[inline(always)]
+    fn run<B: Backend>(self) -> Self::Output {
+        self.lines.read_lines::<B>(self.chunk, self.at, self.sink)
+    }
+}
+
 impl Lines {
     pub(crate) fn new(options: DecoderOptions) -> Self {
         Self {
+            plain: options.limits.max_line_bytes.min(options.limits.max_event_bytes),
             shared: Shared::new(options),
             mark: Mark::Matching(0),
             swallow_lf: false,
@@ -152,25 +173,36 @@ impl Lines {
     /// Reads a chunk; returns where its content starts behind a byte order mark.
     fn read(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<usize, Error> {
         let start = self.pass_mark(chunk)?;
-        let mut at = self.resume(chunk, start, sink)?;
-        while !self.shared.done
-            && let Some(rest) = chunk.get(at..)
-            && let Some(&first) = rest.first()
-        {
-            // A blank line follows most data lines; it needs no search.
-            let length = match first {
-                b'\n' | b'\r' => Some(0),
-                _ => memchr2(b'\n', b'\r', rest),
-            };
-            let Some(length) = length else {
-                self.carry(rest, self.offset + at as u64)?;
-                break;
-            };
-            self.line(chunk, at..at + length, sink)?;
-            at = self.pass_end(chunk, at + length);
-        }
+        let at = self.resume(chunk, start, sink)?;
+        dispatch(Read { lines: self, chunk, at, sink })?;
         self.settle(chunk);
         Ok(start)
+    }
+
+    /// Reads the lines that start in the chunk.
+    #[inline(always)]
+    fn read_lines<B: Backend>(
+        &mut self,
+        chunk: &[u8],
+        mut at: usize,
+        sink: &mut impl Sink,
+    ) -> Result<(), Error> {
+        while !self.shared.done
+            && let Some(&first) = chunk.get(at)
+        {
+            // A blank line follows most data lines; it needs no search.
+            let end = match first {
+                b'\n' | b'\r' => Some(at),
+                _ => B::line_end(chunk, at),
+            };
+            let Some(end) = end else {
+                let rest = chunk.get(at..).unwrap_or_default();
+                return self.carry(rest, self.offset + at as u64);
+            };
+            self.line(chunk, at..end, sink)?;
+            at = self.pass_end(chunk, end);
+        }
+        Ok(())
     }
 
     /// Passes the byte order mark at the start of the stream; returns where to go on.
@@ -297,7 +329,11 @@ impl Lines {
             return self.dispatch(chunk, start, sink);
         }
         let (kind, value) = classify(line, true);
-        self.check(kind, value as u64, line.len() as u64, start, true)?;
+        let length = line.len() as u64;
+        // The one line of most payloads; the rule is in `check`.
+        if kind != Kind::Data || self.data.is_some() || length > self.plain {
+            self.check(kind, value as u64, length, start, true)?;
+        }
         let place = range.start + value..range.end;
         match kind {
             Kind::Data if self.data.is_none() => {
