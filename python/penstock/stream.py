@@ -16,7 +16,6 @@ has failed: `close` is then a formality.
 
 from __future__ import annotations
 
-import threading
 import warnings
 import weakref
 from itertools import chain
@@ -74,7 +73,8 @@ class Stream(StreamCore):
     """
 
     def _open(self, source: Any) -> Http | None:
-        self._lock = threading.Lock()
+        # A lock at a third of the cost: who pops its one element may read.
+        self._turn: list[None] = [None]
         self._watch: Watch | None = None
         self._opened = open_source(source)
         return self._opened.http
@@ -91,19 +91,24 @@ class Stream(StreamCore):
             self._watch = Watch(self._timeouts, opened.abort)
         self._take = self._reader.take
 
-    def batches(self) -> Batches:
+    def batches(self) -> Iterator[list[Event]]:
         """Iterate the events in lists, one for each read that completed any."""
-        return Batches(self)
+        return iter(self._read, None)
 
     def __iter__(self) -> Iterator[Event]:
         # `chain` goes through the batches without a call per event.
-        return chain.from_iterable(_BatchIterators(self))
+        return chain.from_iterable(iter(self._split_up, None))
 
     def __next__(self) -> Event:
         for event in self._rest:
             return event
+        return next(self._split_up())
+
+    def _split_up(self) -> Iterator[Event]:
+        """The next batch's events; the stream keeps the iterator, to know its position."""
         self._rest = iter(self._read())
-        return next(self._rest)
+        self._split = True
+        return self._rest
 
     def final(self) -> dict[str, Any]:
         """Read what is left and return the final object: a Response or a ChatCompletion.
@@ -141,11 +146,26 @@ class Stream(StreamCore):
 
     def _read(self) -> list[Event]:
         """Block until events are there; `StopIteration` at the end."""
-        if not self._lock.acquire(blocking=False):
-            raise ConcurrencyError("another thread is reading this stream")
         try:
+            self._turn.pop()
+        except IndexError:
+            raise ConcurrencyError("another thread is reading this stream") from None
+        try:
+            if self._split and (rest := [*self._rest]):
+                return rest
             while not (self._over or self._closed):
-                batch = self._step()
+                if self._decoder.done and not self._drains():
+                    batch = self._finish()
+                else:
+                    since = self._begin_wait() if self._attended else 0.0
+                    try:
+                        chunk = self._take()
+                    except Exception as error:
+                        batch = self._end(error, since)
+                    else:
+                        batch = self._absorb(chunk)
+                    finally:
+                        self._timeouts.waiting_since = 0.0
                 if self._over:
                     self._release()
                 if batch:
@@ -153,48 +173,24 @@ class Stream(StreamCore):
             self._stop()
             raise StopIteration
         finally:
-            self._lock.release()
+            self._turn.append(None)
             if self._closed:  # meanwhile, by a thread that could not let go of what is being read
                 self._let_go()
 
-    def _step(self) -> list[Event]:
-        """Read once."""
-        if self._decoder.done and not self._drains():
-            return self._finish()
-        timeouts = self._timeouts
-        timeouts.waiting_since = since = monotonic()
-        if not timeouts.began:
-            timeouts.began = since
-            self._look_after()
-        error: Exception | None = None
-        try:
-            chunk = self._take()
-        except StopIteration:
-            pass
-        except Exception as failure:
-            error = failure
-        else:
-            return self._absorb(chunk)
-        finally:
-            timeouts.waiting_since = 0.0
+    def _end(self, error: Exception, since: float) -> list[Event]:
+        """The source is at its end, by itself or because it was aborted."""
         if self._closed:
             return []
         if self._watch is not None and self._watch.expired is not None:
             # A socket that was shut down reads as a broken connection, or as the end of the body.
-            timeout = timeouts.error(self._watch.expired)
+            timeout = self._timeouts.error(self._watch.expired)
             timeout.__cause__ = error
             error = timeout
-        return self._finish() if error is None else self._break(error, since)
+        return self._finish() if isinstance(error, StopIteration) else self._break(error, since)
 
     def _drains(self) -> bool:
-        if self._watch is None and not self._pumped:
-            return False  # nothing would end the wait
-        drains = self._draining
-        if not super()._drains():
-            return False
-        if not drains:
-            self._look_after()
-        return True
+        # Only where something would end the wait.
+        return (self._watch is not None or self._pumped) and super()._drains()
 
     def _look_after(self) -> None:
         if self._watch is not None and self._timeouts:
@@ -202,48 +198,18 @@ class Stream(StreamCore):
 
     def _let_go(self) -> bool:
         """Release the source unless a thread is reading it."""
-        free = self._lock.acquire(blocking=False)
-        if free:
-            self._release()
-            self._lock.release()
-        return free
+        try:
+            self._turn.pop()
+        except IndexError:
+            return False
+        self._release()
+        self._turn.append(None)
+        return True
 
     def _release(self) -> None:
         if self._watch is not None:
             watchdog().remove(self._watch)
         self._reader.close()
-
-
-class Batches:
-    """Iterates a `Stream` in lists of events."""
-
-    __slots__ = ("_stream",)
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> list[Event]:
-        return [*self._stream._rest] or self._stream._read()
-
-
-class _BatchIterators:
-    """Iterates a `Stream` in iterators over its batches, which the stream keeps to know its position."""
-
-    __slots__ = ("_stream",)
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Iterator[Event]:
-        stream = self._stream
-        stream._rest = iter([*stream._rest] or stream._read())
-        return stream._rest
 
 
 class AsyncStream(StreamCore):
@@ -286,8 +252,9 @@ class AsyncStream(StreamCore):
     async def __anext__(self) -> Event:
         for event in self._rest:
             return event
-        self._rest = iter(await self._read())
-        return next(self._rest)
+        self._rest = rest = iter(await self._read())
+        self._split = True
+        return next(rest)
 
     async def final(self) -> dict[str, Any]:
         """Read what is left and return the final object: a Response or a ChatCompletion.
@@ -331,10 +298,23 @@ class AsyncStream(StreamCore):
         """Wait until events are there; `StopAsyncIteration` at the end."""
         if self._reading:
             raise ConcurrencyError("another task is reading this stream")
+        if self._split and (rest := [*self._rest]):
+            return rest
         self._reading = True
         try:
             while not (self._over or self._closed):
-                batch = await self._step()
+                if self._decoder.done and not self._drains():
+                    batch = self._finish()
+                else:
+                    since = self._begin_wait() if self._attended else 0.0
+                    try:
+                        chunk = await self._take()
+                    except Exception as error:
+                        batch = self._end(error, since)
+                    else:
+                        batch = self._absorb(chunk) if chunk else self._end(None, since)
+                    finally:
+                        self._timeouts.waiting_since = 0.0
                 if self._over:
                     self._stop_timer()
                     self._port.stop()
@@ -345,36 +325,18 @@ class AsyncStream(StreamCore):
         finally:
             self._reading = False
 
-    async def _step(self) -> list[Event]:
-        """Read once."""
-        if self._decoder.done and not self._drains():
+    def _end(self, error: Exception | None, since: float) -> list[Event]:
+        """The source is at its end, by itself or because it was aborted."""
+        if self._closed:
+            return []
+        if error is None:
             return self._finish()
-        timeouts = self._timeouts
-        timeouts.waiting_since = since = monotonic()
-        if not timeouts.began:
-            timeouts.began = since
-            self._look_again(since)
-        try:
-            chunk = await self._take()
-        except Exception as error:
-            if self._closed:
-                return []
-            rest = self._port.salvage()
-            batch = self._absorb(rest) if rest else []
-            return batch if self._over else batch + self._break(error, since)
-        finally:
-            timeouts.waiting_since = 0.0
-        if chunk:
-            return self._absorb(chunk)
-        return [] if self._closed else self._finish()
+        rest = self._port.salvage()
+        batch = self._absorb(rest) if rest else []
+        return batch if self._over else batch + self._break(error, since)
 
-    def _drains(self) -> bool:
-        drains = self._draining
-        if not super()._drains():
-            return False
-        if not drains:
-            self._look_again(monotonic())
-        return True
+    def _look_after(self) -> None:
+        self._look_again(monotonic())
 
     def _look_again(self, now: float) -> None:
         """Fail if a time-out has expired, else set the one timer for when the next could."""
@@ -399,18 +361,13 @@ class AsyncStream(StreamCore):
 class AsyncBatches:
     """Iterates an `AsyncStream` in lists of events."""
 
-    __slots__ = ("_stream",)
+    __slots__ = ("_read",)
 
     def __init__(self, stream: AsyncStream) -> None:
-        self._stream = stream
+        self._read = stream._read
 
     def __aiter__(self) -> Self:
         return self
 
     def __anext__(self) -> Awaitable[list[Event]]:
-        rest = [*self._stream._rest]
-        return _ready(rest) if rest else self._stream._read()
-
-
-async def _ready(batch: list[Event]) -> list[Event]:
-    return batch
+        return self._read()

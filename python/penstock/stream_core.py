@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from penstock._penstock import ChatAccumulator, Decoder, Event, Limits, ResponseAccumulator
 from penstock.errors import MAX_BODY_BYTES, DecodeError, IncompleteStream, ResponseError, StreamTimeout
-from penstock.stats import StreamStats
+from penstock.stats import SIMULTANEOUS_SECONDS, StreamStats
 from penstock.timeouts import Timeouts
 
 if TYPE_CHECKING:
@@ -91,21 +91,27 @@ class StreamCore(ABC):
         self._timeouts = Timeouts(idle=idle_timeout, duration=max_duration, first_event=first_event_timeout)
         self._limits = Limits() if limits is None else limits
         self._decoder = Decoder(framing=framing, eof=eof, errors=errors, limits=self._limits)
+        self._feed: Callable[[Chunk], list[Event]] = self._decoder.feed
         self._dialect = dialect
-        self._accumulator: Accumulator | None = None if dialect in {"auto", None} else self._begin(dialect)
-        self._stats = StreamStats(monotonic() if started is None else started)
+        self._accumulator: Accumulator | None = None
+        self._stats = StreamStats(self._decoder, monotonic() if started is None else started)
+        if dialect is not None and dialect != "auto":
+            self._accumulate_as(dialect)
         self._rest: Iterator[Event] = iter(())  # what per-event iteration has left of its batch
+        self._split = False  # whether per-event iteration has begun
+        self._steady = False  # nothing is left to find out: no document, dialect known, first token seen
         self._over = False
         self._draining = False
         self._failure: Exception | None = None
         self._failure_traceback: TracebackType | None = None
-        self._body: bytearray | None = None  # a body that is no event stream, as far as it came
-        self._suspect = False  # the headers announce such a body, the body has not begun yet
+        self._body: bytearray | None = None  # a document, as far as it came
+        self._suspect = False  # the head announces a document, and its body has not begun yet
         if http is not None and http.status >= 400:
             self._body = bytearray()
             self._timeouts.duration = min(max_duration or ERROR_BODY_SECONDS, ERROR_BODY_SECONDS)
         elif http is not None and framing == "sse":
             self._suspect = any(word in http.media_type for word in _DOCUMENT_TYPES)
+        self._attended = http is not None or bool(self._timeouts)  # else nobody asks how long a wait was
         self._connect()
         self._closed = False
 
@@ -117,11 +123,13 @@ class StreamCore(ABC):
     def _connect(self) -> None:
         """Make ready to read, now that the time-outs are known."""
 
+    @abstractmethod
+    def _look_after(self) -> None:
+        """See to it that the next time-out is noticed; also called when it has come nearer."""
+
     @property
     def stats(self) -> StreamStats:
-        """The stream's figures so far."""
-        if self._accumulator is not None:
-            self._stats.terminal = self._accumulator.terminal
+        """The stream's figures; they go on counting."""
         return self._stats
 
     @property
@@ -149,17 +157,25 @@ class StreamCore(ABC):
         """Take a chunk in; what it completed."""
         if self._body is not None or self._suspect:
             return self._absorb_document(chunk)
-        stats = self._stats
-        stats.reads += 1
         batch: list[Event]
         try:
-            batch = self._decoder.feed(chunk)
+            batch = self._feed(chunk)
         except Exception as error:
             batch = getattr(error, "events", [])
             self._fail(error)
-        stats.bytes = self._decoder.bytes
         if batch:
-            self._account(batch)
+            now = monotonic()
+            stats = self._stats
+            if not self._steady:
+                self._find_out(batch, now)
+            elif now - stats.last > SIMULTANEOUS_SECONDS:
+                stats.wait(now - stats.last)
+            stats.last = now
+            if self._accumulator is not None:
+                try:
+                    self._accumulator.feed(batch)
+                except Exception as error:
+                    self._fail(error)  # raised after the batch is delivered
         return batch
 
     def _absorb_document(self, chunk: Chunk) -> list[Event]:
@@ -176,40 +192,27 @@ class StreamCore(ABC):
             self._reject(bytes(self._body))
         return []
 
-    def _account(self, batch: list[Event]) -> None:
-        """Count and accumulate a batch, at least one event."""
-        self._stats.record(batch, monotonic())
+    def _find_out(self, batch: list[Event], now: float) -> None:
+        """Look for what the first events tell: when they came, and what dialect they are of."""
         self._timeouts.had_event = True
-        accumulator = self._accumulator
-        if accumulator is None:
-            if self._dialect != "auto":
-                return
-            accumulator = self._decide(batch)
-            if accumulator is None:
-                return
-        self._accumulate(accumulator.feed, batch)
+        if self._dialect == "auto":
+            self._decide(batch)
+        self._steady = self._stats.begin(batch, now) and self._dialect != "auto"
 
-    def _accumulate(self, call: Callable[..., None], *arguments: list[Event]) -> None:
-        try:
-            call(*arguments)
-        except Exception as error:
-            self._fail(error)  # raised after the batch is delivered
-
-    def _decide(self, batch: list[Event]) -> Accumulator | None:
+    def _decide(self, batch: list[Event]) -> None:
         """Find the dialect by the first event that tells."""
         for event in batch:
             dialect = _dialect_of(event)
             if dialect is not None:
-                self._accumulator = self._begin(dialect)
-                return self._accumulator
+                self._accumulate_as(dialect)
+                return
         if self._stats.events >= UNDECIDED_EVENTS:
             self._dialect = None
-        return None
 
-    def _begin(self, dialect: Dialect | None) -> Accumulator:
-        if dialect == "chat":
-            return ChatAccumulator(limits=self._limits)
-        return ResponseAccumulator(limits=self._limits)
+    def _accumulate_as(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        kind = ChatAccumulator if dialect == "chat" else ResponseAccumulator
+        self._accumulator = self._stats.accumulator = kind(limits=self._limits)
 
     def _finish(self) -> list[Event]:
         """Take in the end of the input; what it completed."""
@@ -217,14 +220,10 @@ class StreamCore(ABC):
         if self._body is not None:
             self._reject(bytes(self._body))
             return []
-        batch: list[Event]
-        try:
-            batch = self._decoder.finish()
-        except Exception as error:
-            batch = getattr(error, "events", [])
-            self._fail(error)
-        if batch:
-            self._account(batch)
+        # What the end completes is taken in as if a last chunk had completed it.
+        decoder = self._decoder
+        self._feed = lambda _chunk: decoder.finish()
+        batch = self._absorb(b"")
         self._end_of_accumulation()
         document = self._decoder.non_sse_body
         if document is not None and self._failure is None:
@@ -273,11 +272,24 @@ class StreamCore(ABC):
         if not self._draining:
             self._draining = True
             self._timeouts.idle = min(self._timeouts.idle or DRAIN_SECONDS, DRAIN_SECONDS)
+            self._look_after()
         return True
+
+    def _begin_wait(self) -> float:
+        """Note that the stream waits from now on; the first time, have its time-outs looked after."""
+        timeouts = self._timeouts
+        timeouts.waiting_since = now = monotonic()
+        if not timeouts.began:
+            timeouts.began = now
+            self._look_after()
+        return now
 
     def _end_of_accumulation(self) -> None:
         if self._accumulator is not None and self._failure is None:
-            self._accumulate(self._accumulator.finish)
+            try:
+                self._accumulator.finish()
+            except Exception as error:
+                self._fail(error)
 
     def _partial(self) -> dict[str, Any] | None:
         return None if self._accumulator is None else self._accumulator.snapshot()
