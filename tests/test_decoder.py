@@ -1,5 +1,6 @@
 """The decoder against the vectors and its naive twin, however the input is cut and whatever carries it."""
 
+import contextlib
 import re
 from array import array
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from feeding import CARRIERS, Outcome, feedings, run, split
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock import DecodeError, Decoder
+from penstock import ConcurrencyError, DecodeError, Decoder
 
 SSE = stream_cases("sse")
 NDJSON = stream_cases("ndjson")
@@ -241,12 +242,24 @@ def test_fields_that_fail_while_they_are_read_change_nothing() -> None:
         __slots__ = ()
 
         def __iter__(self) -> Iterator[str]:
-            decoder.feed(b"data: from within\n\n")
+            with contextlib.suppress(ConcurrencyError):  # refused or served, but never stuck
+                decoder.feed(b": from within\n\n")
             raise LookupError
 
     with pytest.raises(LookupError):
         decoder.feed(b"data: x\n\n", fields=Failing())
-    assert (decoder.events, decoder.failed) == (1, False)
+    assert (decoder.events, decoder.failed) == (0, False)
+    assert decoder.feed(b"data: y\n\n", fields=("data",)) == [(b"y",)]
+
+
+def test_fields_may_be_any_sequence_and_may_change_between_calls() -> None:
+    decoder = Decoder()
+    fields = ["data", "name"]
+    assert decoder.feed(b"event: n\ndata: x\n\n", fields=fields) == [(b"x", "n")]
+    fields[:] = ["name"]
+    assert decoder.feed(b"event: n\ndata: x\n\n", fields=fields) == [("n",)]
+    assert decoder.feed(b"event: n\ndata: x\n\n", fields=("type", "data")) == [("n", b"x")]
+    assert [event.name for event in decoder.feed(b"event: n\ndata: x\n\n")] == ["n"]
 
 
 def test_strict_looks_at_names_and_ids_too() -> None:
