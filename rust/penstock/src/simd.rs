@@ -10,8 +10,14 @@ pub(crate) struct Masks {
     pub(crate) quote: u64,
     /// `\`
     pub(crate) backslash: u64,
-    /// `{ } [ ] : ,`
-    pub(crate) operator: u64,
+    /// `{ [`
+    pub(crate) open: u64,
+    /// `} ]`
+    pub(crate) close: u64,
+    /// `:`
+    pub(crate) colon: u64,
+    /// `,`
+    pub(crate) comma: u64,
     /// Space.
     pub(crate) space: u64,
     /// Below 0x20.
@@ -20,6 +26,23 @@ pub(crate) struct Masks {
 
 /// One instruction set.
 pub(crate) trait Backend {
+    /// Whether [`Backend::compress`] is one instruction rather than a loop.
+    const COMPRESSES: bool = false;
+
+    /// The bits of `bits` at the places set in `mask`, moved together at the low end.
+    #[inline(always)]
+    fn compress(bits: u64, mask: u64) -> u64 {
+        let mut rest = mask;
+        let mut packed = 0;
+        let mut place = 0;
+        while rest != 0 {
+            packed |= (bits >> rest.trailing_zeros() & 1) << place;
+            rest &= rest - 1;
+            place += 1;
+        }
+        packed
+    }
+
     /// Classifies a block.
     fn masks(block: &[u8; BLOCK]) -> Masks;
 
@@ -86,7 +109,10 @@ impl Backend for Portable {
         for (place, &byte) in block.iter().enumerate() {
             masks.quote |= u64::from(byte == b'"') << place;
             masks.backslash |= u64::from(byte == b'\\') << place;
-            masks.operator |= u64::from(matches!(byte, b'{' | b'}' | b'[' | b']' | b':' | b',')) << place;
+            masks.open |= u64::from(matches!(byte, b'{' | b'[')) << place;
+            masks.close |= u64::from(matches!(byte, b'}' | b']')) << place;
+            masks.colon |= u64::from(byte == b':') << place;
+            masks.comma |= u64::from(byte == b',') << place;
             masks.space |= u64::from(byte == b' ') << place;
             masks.control |= u64::from(byte < 0x20) << place;
         }
@@ -138,6 +164,14 @@ mod x86 {
     pub(super) struct Sse2;
 
     impl Backend for Avx512 {
+        const COMPRESSES: bool = true;
+
+        #[inline(always)]
+        fn compress(bits: u64, mask: u64) -> u64 {
+            // SAFETY: `dispatch` chose this backend for its processor.
+            unsafe { compress_bmi2(bits, mask) }
+        }
+
         #[inline(always)]
         fn masks(block: &[u8; BLOCK]) -> Masks {
             // SAFETY: `dispatch` chose this backend for its processor.
@@ -170,6 +204,14 @@ mod x86 {
     }
 
     impl Backend for Avx2 {
+        const COMPRESSES: bool = true;
+
+        #[inline(always)]
+        fn compress(bits: u64, mask: u64) -> u64 {
+            // SAFETY: `dispatch` chose this backend for its processor.
+            unsafe { compress_bmi2(bits, mask) }
+        }
+
         #[inline(always)]
         fn masks(block: &[u8; BLOCK]) -> Masks {
             // SAFETY: `dispatch` chose this backend for its processor.
@@ -189,6 +231,12 @@ mod x86 {
             // SAFETY: every x86-64 processor has SSE2.
             unsafe { masks_sse2(block) }
         }
+    }
+
+    #[inline]
+    #[target_feature(enable = "bmi2")]
+    fn compress_bmi2(bits: u64, mask: u64) -> u64 {
+        _pext_u64(bits, mask)
     }
 
     /// Multiplying by all ones without carries adds up the bits below each place, modulo two.
@@ -212,7 +260,10 @@ mod x86 {
         Masks {
             quote: equal(b'"'),
             backslash: equal(b'\\'),
-            operator: bracket(b'{') | bracket(b'}') | equal(b':') | equal(b','),
+            open: bracket(b'{'),
+            close: bracket(b'}'),
+            colon: equal(b':'),
+            comma: equal(b','),
             space: equal(b' '),
             control: _mm512_cmplt_epu8_mask(bytes, _mm512_set1_epi8(0x20)),
         }
@@ -297,19 +348,16 @@ mod x86 {
             u64::from(_mm256_movemask_epi8(low).cast_unsigned())
                 | u64::from(_mm256_movemask_epi8(high).cast_unsigned()) << 32
         };
-        let operator = |half: __m256i| {
-            let folded = _mm256_or_si256(half, _mm256_set1_epi8(0x20));
-            _mm256_or_si256(
-                _mm256_or_si256(equal(folded, b'{'), equal(folded, b'}')),
-                _mm256_or_si256(equal(half, b':'), equal(half, b',')),
-            )
-        };
+        let fold = |half: __m256i| _mm256_or_si256(half, _mm256_set1_epi8(0x20));
         let control = |half: __m256i| _mm256_cmpeq_epi8(_mm256_min_epu8(half, _mm256_set1_epi8(0x1f)), half);
         let [low, high] = halves;
         Masks {
             quote: bits(equal(low, b'"'), equal(high, b'"')),
             backslash: bits(equal(low, b'\\'), equal(high, b'\\')),
-            operator: bits(operator(low), operator(high)),
+            open: bits(equal(fold(low), b'{'), equal(fold(high), b'{')),
+            close: bits(equal(fold(low), b'}'), equal(fold(high), b'}')),
+            colon: bits(equal(low, b':'), equal(high, b':')),
+            comma: bits(equal(low, b','), equal(high, b',')),
             space: bits(equal(low, b' '), equal(high, b' ')),
             control: bits(control(low), control(high)),
         }
@@ -327,11 +375,12 @@ mod x86 {
             let bits =
                 |matches: __m128i| u64::from(_mm_movemask_epi8(matches).cast_unsigned()) << (quarter * 16);
             let folded = _mm_or_si128(bytes, _mm_set1_epi8(0x20));
-            let brackets = _mm_or_si128(equal(folded, b'{'), equal(folded, b'}'));
             masks.quote |= bits(equal(bytes, b'"'));
             masks.backslash |= bits(equal(bytes, b'\\'));
-            masks.operator |=
-                bits(_mm_or_si128(brackets, _mm_or_si128(equal(bytes, b':'), equal(bytes, b','))));
+            masks.open |= bits(equal(folded, b'{'));
+            masks.close |= bits(equal(folded, b'}'));
+            masks.colon |= bits(equal(bytes, b':'));
+            masks.comma |= bits(equal(bytes, b','));
             masks.space |= bits(equal(bytes, b' '));
             masks.control |= bits(_mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes));
         }
@@ -513,12 +562,13 @@ mod tests {
     struct Classify<'a>(&'a [u8; BLOCK]);
 
     impl Task for Classify<'_> {
-        type Output = (Masks, u64);
+        type Output = (Masks, u64, u64);
 
         #[inline(always)]
         fn run<B: Backend>(self) -> Self::Output {
             let masks = B::masks(self.0);
-            (masks, B::prefix_xor(masks.quote | masks.operator))
+            let mixed = masks.quote | masks.colon | masks.control;
+            (masks, B::prefix_xor(mixed), B::compress(mixed, 0x9249_2492_4924_9249 ^ masks.open))
         }
     }
 

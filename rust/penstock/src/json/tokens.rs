@@ -28,6 +28,8 @@ pub(crate) struct Tokens<'a, B> {
     text: &'a [u8],
     /// Starts in the current block not yet pulled.
     starts: u64,
+    /// What the current block's bytes are.
+    masks: Masks,
     /// Place of the current block; the text's first block is at 0.
     block: usize,
     /// Place of the next block.
@@ -48,6 +50,7 @@ impl<'a, B: Backend> Tokens<'a, B> {
         Self {
             text,
             starts: 0,
+            masks: Masks::default(),
             block: 0,
             next: 0,
             in_string: 0,
@@ -89,10 +92,12 @@ impl<'a, B: Backend> Tokens<'a, B> {
         // White space other than blanks is rare between tokens, and control characters in strings are errors.
         let white =
             if masks.control == 0 { masks.space } else { self.white(masks.control, in_string) | masks.space };
-        let scalar = !(masks.operator | white | quote);
-        let starts = scalar & !(scalar << 1 | self.scalar) | quote | masks.operator;
+        let operator = masks.open | masks.close | masks.colon | masks.comma;
+        let scalar = !(operator | white | quote);
+        let starts = scalar & !(scalar << 1 | self.scalar) | quote | operator;
         self.scalar = scalar >> 63;
         self.starts = starts & !(in_string ^ quote);
+        self.masks = masks;
     }
 
     /// Marks the bytes that a backslash escapes and checks the escapes that stand in this block.
@@ -191,7 +196,50 @@ impl<'a, B: Backend> Tokens<'a, B> {
         if first.byte == close {
             return Ok(first.at);
         }
+        if B::COMPRESSES {
+            // Give the token back: blocks are read whole.
+            self.starts |= if first.at < self.text.len() { 1 << (first.at - self.block) } else { 0 };
+            return self.skip_blocks(open, depth);
+        }
         self.skip_filled(open, first, depth)
+    }
+
+    /// Passes the rest of a container, all tokens of a block at once.
+    ///
+    /// Which kinds of token may stand side by side is checked by moving the tokens' bits together and comparing
+    /// them with the same bits shifted by one and two. What that cannot see — that each member of an object
+    /// has a key and no element of an array does — follows from the number of colons and commas at each level,
+    /// counted while the brackets are matched one by one.
+    #[inline(always)]
+    fn skip_blocks(&mut self, open: Token, depth: u64) -> Result<usize, Invalid> {
+        let room = DEPTH_CEILING.checked_sub(depth).ok_or(Invalid)? as usize;
+        let mut levels = Levels::new(open.byte == b'{', room);
+        let mut before = Neighbours::after_open();
+        loop {
+            let starts = self.starts;
+            if starts != 0 {
+                let masks = &self.masks;
+                let end = levels.match_brackets(self.text, self.block, starts, masks, before.open1)?;
+                // Tokens behind the container's end belong to whoever asked.
+                let own = end.map_or(starts, |end| starts & (u64::MAX >> (63 - end)));
+                before = before.check::<B>(own, masks)?;
+                let operators = masks.open | masks.close | masks.colon | masks.comma | masks.quote;
+                let mut scalars = own & !operators;
+                while scalars != 0 {
+                    let at = self.block + scalars.trailing_zeros() as usize;
+                    scalars &= scalars - 1;
+                    self.scalar(Token { at, byte: self.text.get(at).copied().unwrap_or_default() })?;
+                }
+                self.starts = starts & !own;
+                if let Some(end) = end {
+                    return Ok(self.block + end as usize);
+                }
+            }
+            if self.next >= self.text.len() {
+                return Err(Invalid);
+            }
+            self.advance();
+        }
     }
 
     /// Passes the rest of a container whose first token is `token`. Bit `n` of `objects` tells what stands open
@@ -253,6 +301,157 @@ impl<'a, B: Backend> Tokens<'a, B> {
     }
 }
 
+/// The containers that are open, and how many more colons than commas each object has so far.
+struct Levels {
+    room: usize,
+    level: usize,
+    /// Bit `n` tells whether the container at level `n` is an object.
+    objects: u128,
+    /// Of the current container.
+    balance: i32,
+    /// Of those around it.
+    outer: [i32; DEPTH_CEILING as usize],
+}
+
+impl Levels {
+    #[inline(always)]
+    fn new(object: bool, room: usize) -> Self {
+        Self { room, level: 0, objects: u128::from(object), balance: 0, outer: [0; DEPTH_CEILING as usize] }
+    }
+
+    #[inline(always)]
+    const fn in_object(&self) -> bool {
+        self.objects >> self.level & 1 == 1
+    }
+
+    /// Follows the brackets of one block; returns the bit that ends the outermost container, if it does.
+    /// `opened` tells whether the token before this block's first is an opening bracket.
+    #[inline(always)]
+    fn match_brackets(
+        &mut self,
+        text: &[u8],
+        block: usize,
+        starts: u64,
+        masks: &Masks,
+        opened: u64,
+    ) -> Result<Option<u32>, Invalid> {
+        let mut brackets = starts & (masks.open | masks.close);
+        let mut rest = starts;
+        while brackets != 0 {
+            let bit = brackets & brackets.wrapping_neg();
+            let place = brackets.trailing_zeros();
+            let behind = rest & (bit - 1);
+            self.count(behind, masks)?;
+            rest &= !(bit | (bit - 1));
+            brackets &= brackets - 1;
+            let byte = text.get(block + place as usize).copied().unwrap_or_default();
+            if masks.open & bit != 0 {
+                if self.level >= self.room {
+                    return Err(Invalid);
+                }
+                *self.outer.get_mut(self.level).ok_or(Invalid)? = self.balance;
+                self.level += 1;
+                self.balance = 0;
+                let object = u128::from(byte == b'{');
+                self.objects = self.objects & !(1 << self.level) | object << self.level;
+                continue;
+            }
+            if byte != if self.in_object() { b'}' } else { b']' } {
+                return Err(Invalid);
+            }
+            if self.in_object() && self.balance != 1 {
+                // Only an empty object has no member: its opening bracket is the token before.
+                let tokens = starts & (bit - 1);
+                let last_opens = if tokens == 0 {
+                    opened == 1
+                } else {
+                    masks.open >> (63 - tokens.leading_zeros()) & 1 == 1
+                };
+                if self.balance != 0 || !last_opens {
+                    return Err(Invalid);
+                }
+            }
+            if self.level == 0 {
+                return Ok(Some(place));
+            }
+            self.level -= 1;
+            self.balance = self.outer.get(self.level).copied().ok_or(Invalid)?;
+        }
+        self.count(rest, masks)?;
+        Ok(None)
+    }
+
+    /// Counts the colons and commas among some tokens of the current container.
+    #[inline(always)]
+    fn count(&mut self, tokens: u64, masks: &Masks) -> Result<(), Invalid> {
+        let colons = (tokens & masks.colon).count_ones().cast_signed();
+        if self.in_object() {
+            self.balance += colons - (tokens & masks.comma).count_ones().cast_signed();
+        } else if colons != 0 {
+            return Err(Invalid);
+        }
+        Ok(())
+    }
+}
+
+/// What the last two tokens before a block were; each is a bit or two, the nearer token higher.
+#[derive(Clone, Copy)]
+struct Neighbours {
+    /// The last token opens a container.
+    open1: u64,
+    /// The last token is a string.
+    string1: u64,
+    /// The last token lets a value follow: an opening bracket, a colon or a comma.
+    before_value1: u64,
+    /// The last token ends a value: a string, a scalar or a closing bracket.
+    value1: u64,
+    /// The last two tokens let a key follow: an opening bracket or a comma.
+    before_key2: u64,
+}
+
+impl Neighbours {
+    const fn after_open() -> Self {
+        Self { open1: 1, string1: 0, before_value1: 1, value1: 0, before_key2: 0b10 }
+    }
+
+    /// Checks that each token may stand behind the one before, and gives the neighbours of the next block.
+    #[inline(always)]
+    fn check<B: Backend>(self, tokens: u64, masks: &Masks) -> Result<Self, Invalid> {
+        let count = tokens.count_ones();
+        if count == 0 {
+            return Ok(self);
+        }
+        let open = B::compress(masks.open, tokens);
+        let close = B::compress(masks.close, tokens);
+        let colon = B::compress(masks.colon, tokens);
+        let comma = B::compress(masks.comma, tokens);
+        let string = B::compress(masks.quote, tokens);
+        let all = u64::MAX >> (64 - count);
+        let value = all & !(open | close | colon | comma);
+        let before_value = open | colon | comma;
+        let ended = value | close;
+        let before_key = open | comma;
+        let wrong = (value | open) & !(before_value << 1 | self.before_value1)
+            | colon & !(string << 1 | self.string1)
+            | colon & !(before_key << 2 | self.before_key2)
+            | comma & !(ended << 1 | self.value1)
+            | close & !((ended | open) << 1 | self.value1 | self.open1);
+        if wrong != 0 {
+            return Err(Invalid);
+        }
+        let last = count - 1;
+        let two_last =
+            |bits: u64, before: u64| if count == 1 { before >> 1 | bits << 1 } else { bits >> (count - 2) };
+        Ok(Self {
+            open1: open >> last,
+            string1: string >> last,
+            before_value1: before_value >> last,
+            value1: ended >> last,
+            before_key2: two_last(before_key, self.before_key2),
+        })
+    }
+}
+
 /// The masks of the text's last bytes, as if blanks followed them.
 #[inline(always)]
 fn last_block<B: Backend>(text: &[u8], rest: &[u8]) -> Masks {
@@ -269,7 +468,10 @@ fn last_block<B: Backend>(text: &[u8], rest: &[u8]) -> Masks {
     Masks {
         quote: masks.quote >> seen,
         backslash: masks.backslash >> seen,
-        operator: masks.operator >> seen,
+        open: masks.open >> seen,
+        close: masks.close >> seen,
+        colon: masks.colon >> seen,
+        comma: masks.comma >> seen,
         space: !(!masks.space >> seen),
         control: masks.control >> seen,
     }
