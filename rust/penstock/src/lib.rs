@@ -23,4 +23,4 @@ pub use decoder::{Decoder, DecoderOptions, EndOfInput, Frame, Framing, Malformed
 pub use error::{Error, JsonReason, TextReason};
 pub use event::{EventType, Field, Fields, Span};
 pub use limits::{Limit, Limits};
-pub use shape::Scanner;
+pub use shape::{Fillings, Hole, Scanner, Shape};

@@ -6,6 +6,8 @@
 //! A payload that fits is valid JSON by construction; one that does not fit is scanned in full, so a shape
 //! decides how fast an event is read, never how.
 
+use std::sync::Arc;
+
 use crate::error::Error;
 use crate::event::{EventType, Field, Fields, Span};
 use crate::json::{Cursor, Kind};
@@ -14,13 +16,15 @@ use crate::simd::{Backend, Task, dispatch};
 /// Longer payloads are rare, so nothing is learned from them.
 const LONGEST: usize = 1024;
 /// More holes than any streamed event has.
-const HOLES: usize = 32;
+const HOLES: usize = 31;
 
 /// Reads the fields of one payload after another.
 #[derive(Debug, Default)]
 pub struct Scanner {
     fields: Fields,
-    shape: Option<Shape>,
+    shape: Option<Arc<Shape>>,
+    /// Whether the last payload had that shape.
+    fitted: bool,
     /// Kind and number of known fields of the payload last scanned in full.
     last: Option<(Option<EventType>, u32)>,
 }
@@ -32,9 +36,18 @@ impl Scanner {
         if let Some(shape) = &self.shape
             && dispatch(Fit { shape, payload, found: &mut self.fields })
         {
+            self.fitted = true;
             return Ok(&self.fields);
         }
+        self.fitted = false;
         self.scan_in_full(payload)
+    }
+
+    /// The shape of the payload last scanned, if it has the one that those before it taught.
+    #[inline]
+    #[must_use]
+    pub fn shape(&self) -> Option<&Arc<Shape>> {
+        self.shape.as_ref().filter(|_| self.fitted)
     }
 
     #[inline(never)]
@@ -42,7 +55,7 @@ impl Scanner {
         self.fields = Fields::scan(payload)?;
         let this = Some((self.fields.event_type(), self.fields.count()));
         if this == self.last && payload.len() <= LONGEST {
-            self.shape = Shape::learn(payload, &self.fields).or(self.shape.take());
+            self.shape = Shape::learn(payload, &self.fields).map(Arc::new).or(self.shape.take());
         }
         self.last = this;
         Ok(&self.fields)
@@ -51,9 +64,10 @@ impl Scanner {
 
 /// What stands between two literals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hole {
+pub enum Hole {
     /// The inside of a string; its quotes belong to the literals.
     String,
+    /// A number.
     Number,
     /// Nothing: the payload ends.
     End,
@@ -74,8 +88,9 @@ struct Edge {
     offset: u32,
 }
 
+/// The bytes that the payloads of a kind of event have in common, and what may stand between them.
 #[derive(Debug)]
-struct Shape {
+pub struct Shape {
     /// The literals, one behind the other.
     literals: Vec<u8>,
     steps: Vec<Step>,
@@ -99,7 +114,37 @@ impl Task for Fit<'_> {
     }
 }
 
+/// What fills the holes of one payload, in order: strings without their quotes, numbers.
+pub type Fillings = [Span; HOLES];
+
+struct Measure<'a> {
+    shape: &'a Shape,
+    payload: &'a [u8],
+    fillings: &'a mut Fillings,
+}
+
+impl Task for Measure<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<B: Backend>(self) -> bool {
+        self.shape.measure::<B>(self.payload, self.fillings)
+    }
+}
+
 impl Shape {
+    /// The kinds of the holes, in order.
+    pub fn holes(&self) -> impl Iterator<Item = Hole> {
+        self.steps.iter().map(|step| step.hole).filter(|&hole| hole != Hole::End)
+    }
+
+    /// What fills the holes of a payload, or `None` if it does not have this shape.
+    #[must_use]
+    pub fn fillings(&self, payload: &[u8]) -> Option<Fillings> {
+        let mut fillings = Fillings::default();
+        dispatch(Measure { shape: self, payload, fillings: &mut fillings }).then_some(fillings)
+    }
+
     /// The shape of a payload whose fields have been found.
     fn learn(payload: &[u8], fields: &Fields) -> Option<Self> {
         let type_span = fields.span(Field::Type);
@@ -127,7 +172,7 @@ impl Shape {
             }
         }
         step(from, payload.len(), Hole::End);
-        if steps.len() > HOLES {
+        if steps.len() > HOLES + 1 {
             return None;
         }
         // A field starts and ends inside a literal or at its edge: quotes are literal, and a number starts where a
@@ -146,31 +191,15 @@ impl Shape {
     /// Whether `payload` has this shape; if so, `found` holds its fields.
     #[inline(always)]
     fn fit<B: Backend>(&self, payload: &[u8], found: &mut Fields) -> bool {
-        let mut marks = [0_u32; HOLES];
-        let mut at = 0;
-        for (step, mark) in self.steps.iter().zip(&mut marks) {
-            let literal = self.literals.get(step.start as usize..step.end as usize).unwrap_or_default();
-            if !B::stands_at(payload, at, literal) {
-                return false;
-            }
-            *mark = at as u32;
-            at += literal.len();
-            match step.hole {
-                Hole::String => match string_end::<B>(payload, at) {
-                    Some(end) => at = end,
-                    None => return false,
-                },
-                Hole::Number => match number_end(payload, at) {
-                    Some(end) => at = end,
-                    None => return false,
-                },
-                Hole::End => {}
-            }
-        }
-        if at != payload.len() {
+        let mut fillings = Fillings::default();
+        if !self.measure::<B>(payload, &mut fillings) {
             return false;
         }
-        let place = |edge: Edge| marks.get(edge.step as usize).copied().unwrap_or_default() + edge.offset;
+        // A literal starts where the hole before it ends, the first one at the payload's start.
+        let place = |edge: Edge| {
+            let hole = (edge.step as usize).checked_sub(1);
+            hole.and_then(|hole| fillings.get(hole)).map_or(0, |span| span.end) + edge.offset
+        };
         found.refill(
             self.event_type,
             self.fields
@@ -178,6 +207,29 @@ impl Shape {
                 .map(|&(field, start, end)| (field, Span { start: place(start), end: place(end) })),
         );
         true
+    }
+
+    /// Compares the literals of a payload and measures what fills the holes.
+    #[inline(always)]
+    fn measure<B: Backend>(&self, payload: &[u8], fillings: &mut Fillings) -> bool {
+        let mut at = 0;
+        let mut fillings = fillings.iter_mut();
+        for step in &self.steps {
+            let literal = self.literals.get(step.start as usize..step.end as usize).unwrap_or_default();
+            if !B::stands_at(payload, at, literal) {
+                return false;
+            }
+            at += literal.len();
+            let end = match step.hole {
+                Hole::String => string_end::<B>(payload, at),
+                Hole::Number => number_end(payload, at),
+                Hole::End => return at == payload.len(),
+            };
+            let (Some(end), Some(filling)) = (end, fillings.next()) else { return false };
+            *filling = Span { start: at as u32, end: end as u32 };
+            at = end;
+        }
+        false
     }
 }
 
