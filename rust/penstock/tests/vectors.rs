@@ -115,6 +115,10 @@ fn members_are_found_in_whole_objects_only_wherever_they_stand() {
         same_decision(&text);
         if row["prefixes"] == "refused" {
             every_byte_replaced(&text, same_decision);
+            for padding in (1..64).step_by(9) {
+                let wrapped = [b"{\"delta\":[", " ".repeat(padding).as_bytes(), &text, b"]}"].concat();
+                every_byte_replaced(&wrapped, same_decision);
+            }
         }
         if text.len() > 1_000 {
             continue;
