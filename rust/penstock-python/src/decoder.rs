@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "buffers of foreign objects are borrowed for the length of a call")]
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use penstock::{DecoderOptions, EndOfInput, Error, Frame, Framing, Malformed, Piece, Scanner, Sink};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -15,6 +15,7 @@ use crate::event::{Event, Head, Range, Reader, name_string};
 use crate::json::Options;
 use crate::limits::Limits;
 use crate::strings;
+use crate::template::Template;
 
 /// Decodes one stream, push style: feed it chunks in any split, then call `finish()`.
 ///
@@ -40,6 +41,7 @@ pub(crate) struct Decoder {
 struct State {
     core: penstock::Decoder,
     scanner: Scanner,
+    template: Option<Arc<Template>>,
     id: Option<Py<PyString>>,
     projection: Option<Projection>,
     /// Empty between calls; kept for its room.
@@ -113,6 +115,7 @@ struct Output<'a, 'py> {
     columns: Option<&'a [Column]>,
     id: &'a mut Option<Py<PyString>>,
     scanner: &'a mut Scanner,
+    template: &'a mut Option<Arc<Template>>,
     options: Options,
     made: &'a mut Vec<Py<PyAny>>,
     failure: Option<PyErr>,
@@ -136,8 +139,19 @@ impl<'py> Output<'_, 'py> {
         };
         let payload = bytes.as_bytes().get(data.start..data.end).unwrap_or_default();
         let head = Head::scan(self.scanner, payload);
-        let event = Event::of(bytes.unbind(), data, name, id, frame.flushed, self.options, head);
+        let event =
+            Event::of(bytes.unbind(), data, name, id, frame.flushed, self.options, head, self.template());
         Ok(Bound::new(py, event)?.into_any())
+    }
+
+    /// The template of the payload just scanned.
+    #[inline]
+    fn template(&mut self) -> Option<Arc<Template>> {
+        let shape = self.scanner.shape()?;
+        if !self.template.as_ref().is_some_and(|template| template.is_of(shape)) {
+            *self.template = Some(Arc::new(Template::new(shape.clone())));
+        }
+        self.template.clone()
     }
 
     #[inline]
@@ -258,14 +272,15 @@ impl Decoder {
     ) -> PyResult<Bound<'py, PyList>> {
         let py = chunk.py();
         let mut state = lock(py, &self.state)?;
-        let State { core, scanner, id, projection, made } = &mut *state;
+        let State { core, scanner, template, id, projection, made } = &mut *state;
         if let Some(fields) = fields
             && !projection.as_ref().is_some_and(|last| last.fields.is(fields))
         {
             *projection = Some(Projection::parse(fields)?);
         }
         let columns = fields.and(projection.as_ref()).map(|projection| &*projection.columns);
-        let mut output = Output { chunk, columns, id, scanner, options: self.options, made, failure: None };
+        let mut output =
+            Output { chunk, columns, id, scanner, template, options: self.options, made, failure: None };
         let result = step(core, &mut output);
         let failure = output.failure;
         let made = PyList::new(py, made.drain(..));
@@ -326,6 +341,7 @@ impl Decoder {
             state: Mutex::new(State {
                 core,
                 scanner: Scanner::default(),
+                template: None,
                 id: None,
                 projection: None,
                 made: Vec::new(),

@@ -1,6 +1,7 @@
 //! `Event`: a frozen view on the bytes of one event.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use penstock::json::RawStr;
 use penstock::{EventType, Field, Fields, Scanner, Span};
@@ -13,6 +14,7 @@ use pyo3::types::{PyBytes, PyDict, PyIterator, PyString, PyTuple};
 use crate::errors::guard;
 use crate::json::{self, Options};
 use crate::strings;
+use crate::template::Template;
 
 /// What every consumer asks of an event, read in one pass.
 #[derive(Debug, Clone, Copy, Default)]
@@ -69,6 +71,7 @@ pub(crate) struct Event {
     flushed: bool,
     options: Options,
     head: Head,
+    template: Option<Arc<Template>>,
     object: PyOnceLock<Py<PyAny>>,
 }
 
@@ -91,8 +94,9 @@ impl Event {
         flushed: bool,
         options: Options,
         head: Head,
+        template: Option<Arc<Template>>,
     ) -> Self {
-        Self { bytes, data, name, id, flushed, options, head, object: PyOnceLock::new() }
+        Self { bytes, data, name, id, flushed, options, head, template, object: PyOnceLock::new() }
     }
 
     fn piece<'a>(&'a self, py: Python<'a>, range: Range) -> &'a [u8] {
@@ -111,10 +115,18 @@ impl Event {
 
     /// The payload's object, built on first use.
     fn object<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
-        let object = self
-            .object
-            .get_or_try_init(py, || json::to_python(py, self.payload(py), self.options).map(Bound::unbind))?;
+        let object = self.object.get_or_try_init(py, || self.build(py).map(Bound::unbind))?;
         Ok(object.bind(py))
+    }
+
+    fn build<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let payload = self.payload(py);
+        if let Some(template) = &self.template
+            && let Some(object) = template.build(py, payload, self.options)?
+        {
+            return Ok(object);
+        }
+        json::to_python(py, payload, self.options)
     }
 
     fn dict<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyDict>> {
@@ -230,6 +242,7 @@ impl Event {
             false,
             options,
             head,
+            None,
         ))
     }
 

@@ -89,6 +89,13 @@ impl From<PyErr> for Failure {
     }
 }
 
+/// The integer of a text of at most eighteen digits; `None` for any other number.
+#[inline]
+pub(crate) fn short_integer<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some(value) = penstock::event::index(text) else { return Ok(None) };
+    Ok(Some(value.into_pyobject(py)?.into_any()))
+}
+
 #[cold]
 fn too_long(maximum: u64, start: usize) -> Failure {
     Error::Limit { limit: Limit::NumberDigits, maximum, value: maximum + 1, offset: start as u64 }.into()

@@ -8,6 +8,7 @@ mod event;
 mod json;
 mod limits;
 mod strings;
+mod template;
 
 use pyo3::prelude::*;
 

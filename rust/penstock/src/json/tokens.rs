@@ -362,11 +362,8 @@ impl Levels {
             if self.in_object() && self.balance != 1 {
                 // Only an empty object has no member: its opening bracket is the token before.
                 let tokens = starts & (bit - 1);
-                let last_opens = if tokens == 0 {
-                    opened == 1
-                } else {
-                    masks.open >> (63 - tokens.leading_zeros()) & 1 == 1
-                };
+                let last_opens =
+                    if tokens == 0 { opened == 1 } else { masks.open >> tokens.ilog2() & 1 == 1 };
                 if self.balance != 0 || !last_opens {
                     return Err(Invalid);
                 }
