@@ -17,4 +17,4 @@ pub use partial::{PartialJson, PartialSink, PartialState};
 pub use text::{Surrogates, push_escaped, push_lossy, push_wtf8};
 pub(crate) use tokens::{Invalid, Token, Tokens};
 pub use walk::{elements, entries, spells};
-pub use write::{Edit, patch, push_comma, push_key, push_string};
+pub use write::{Edit, merge, patch, push_comma, push_key, push_string};

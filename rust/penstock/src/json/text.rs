@@ -3,7 +3,22 @@
 //! Accumulated text is WTF-8: UTF-8 that may also hold lone surrogates, so that a pair whose halves arrive in two
 //! deltas joins, and a half that stays alone is written back as the escape it came as.
 
+use std::borrow::Cow;
+
 use crate::json::RawStr;
+
+impl<'a> RawStr<'a> {
+    /// The characters as WTF-8, borrowed where nothing had to be decoded.
+    #[must_use]
+    pub fn decoded(self) -> Cow<'a, [u8]> {
+        if self.ascii && !self.escaped {
+            return Cow::Borrowed(self.raw);
+        }
+        let mut characters = Vec::new();
+        push_wtf8(self, &mut characters);
+        Cow::Owned(characters)
+    }
+}
 
 /// What a lone surrogate escape becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

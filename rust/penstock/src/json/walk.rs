@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, JsonReason};
-use crate::json::{Cursor, Kind, RawStr, push_wtf8};
+use crate::json::{Cursor, Kind, RawStr};
 use crate::limits::DEPTH_CEILING;
 
 /// Walks the members of the object that is the whole of `object`: `visit` gets each key and where its value
@@ -37,12 +37,7 @@ pub fn elements(array: &[u8], mut visit: impl FnMut(Range<usize>)) -> Result<(),
 /// Whether `key` spells `name`, escapes decoded where there are any.
 #[must_use]
 pub fn spells(key: RawStr<'_>, name: &str) -> bool {
-    if !key.escaped {
-        return key.raw == name.as_bytes();
-    }
-    let mut decoded = Vec::new();
-    push_wtf8(key, &mut decoded);
-    decoded == name.as_bytes()
+    if key.escaped { *key.decoded() == *name.as_bytes() } else { key.raw == name.as_bytes() }
 }
 
 fn require(cursor: &mut Cursor<'_>, kind: Kind) -> Result<(), Error> {

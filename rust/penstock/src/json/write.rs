@@ -1,5 +1,7 @@
 //! JSON written anew where something changed, and copied byte for byte where nothing did.
 
+use std::collections::BTreeSet;
+
 use crate::error::Error;
 use crate::json::text::push_escaped;
 use crate::json::walk::{entries, spells};
@@ -59,6 +61,32 @@ pub fn patch(object: &[u8], edits: &[Edit<'_>], out: &mut Vec<u8>) -> Result<(),
     Ok(())
 }
 
+/// Appends `object` to `out` with those members of `other` that it lacks at its end.
+pub fn merge(object: &[u8], other: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    let mut keys = BTreeSet::new();
+    entries(object, |key, _| {
+        keys.insert(key.decoded());
+    })?;
+    let close = object.iter().rposition(|&byte| byte == b'}').unwrap_or(object.len());
+    out.extend_from_slice(object.get(..close).unwrap_or_default());
+    let mut filled = !keys.is_empty();
+    entries(other, |key, value| {
+        if keys.contains(&key.decoded()) {
+            return;
+        }
+        if filled {
+            out.push(b',');
+        }
+        filled = true;
+        out.push(b'"');
+        out.extend_from_slice(key.raw);
+        out.extend_from_slice(b"\":");
+        out.extend_from_slice(other.get(value).unwrap_or_default());
+    })?;
+    out.extend_from_slice(object.get(close..).unwrap_or_default());
+    Ok(())
+}
+
 /// Appends WTF-8 `text` as a JSON string.
 pub fn push_string(text: &[u8], out: &mut Vec<u8>) {
     out.reserve(text.len() + 2);
@@ -83,7 +111,7 @@ pub fn push_comma(out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Edit, patch, push_comma, push_key, push_string};
+    use super::{Edit, merge, patch, push_comma, push_key, push_string};
 
     #[test]
     fn patches_touch_nothing_else() {
@@ -114,6 +142,20 @@ mod tests {
     fn only_objects_can_be_patched() {
         for text in ["", "[]", "null", "{", "{} {}"] {
             assert!(patch(text.as_bytes(), &[], &mut Vec::new()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn merging_adds_what_is_missing() {
+        for (object, other, expected) in [
+            ("{}", "{}", "{}"),
+            ("{}", r#"{"a":1,"b":[]}"#, r#"{"a":1,"b":[]}"#),
+            (r#"{"a":1}"#, r#"{"\u0061":2,"b":3}"#, r#"{"a":1,"b":3}"#),
+            (r#" { "\u0061" : 1 } "#, r#"{"a":2,"\u0062":3}"#, " { \"\\u0061\" : 1 ,\"\\u0062\":3} "),
+        ] {
+            let mut out = Vec::new();
+            merge(object.as_bytes(), other.as_bytes(), &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{object} {other}");
         }
     }
 
