@@ -18,7 +18,10 @@ mod simd;
 mod sse;
 mod vocabulary;
 
-pub use accumulate::{ChatAccumulator, ChatCall, ChatTerminal};
+pub use accumulate::{
+    Arguments, ChatAccumulator, ChatCall, ChatTerminal, Fed, FinalResponse, FunctionCall,
+    ResponseAccumulator, ResponseOptions, ResponseTerminal, ResponseView,
+};
 pub use decoder::{Decoder, DecoderOptions, EndOfInput, Frame, Framing, Malformed, Piece, Sink};
 pub use error::{Error, JsonReason, TextReason};
 pub use event::{EventType, Field, Fields, Span};

@@ -52,21 +52,6 @@ impl<T> Sparse<T> {
             .filter_map(|&place| self.entries.get(place).map(|(index, entry)| (*index, entry)))
     }
 
-    /// All entries with their indices, the one that came last first.
-    pub(crate) fn latest(&self) -> impl Iterator<Item = (u64, &T)> {
-        self.entries.iter().rev().map(|(index, entry)| (*index, entry))
-    }
-
-    /// One more than the highest index.
-    pub(crate) fn end(&self) -> u64 {
-        self.places.last_key_value().map_or(0, |(index, _)| index.saturating_add(1))
-    }
-
-    /// How many entries there are.
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// Whether there is none.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
@@ -81,7 +66,7 @@ mod tests {
     #[test]
     fn indices_are_keys() {
         let mut list = Sparse::default();
-        assert_eq!((list.end(), list.len(), list.is_empty()), (0, 0, true));
+        assert!(list.is_empty());
         for (index, entry) in [(7, 'a'), (0, 'b'), (u64::MAX, 'c'), (3, 'd')] {
             assert_eq!(list.insert(index, entry), None);
         }
@@ -90,7 +75,6 @@ mod tests {
         assert_eq!(list.get_mut(1), None);
         assert_eq!((list.get(0), list.get(1)), (Some(&'b'), None));
         assert_eq!(list.iter().collect::<Vec<_>>(), [(0, &'b'), (3, &'e'), (7, &'a'), (u64::MAX, &'c')]);
-        assert_eq!(list.latest().map(|(index, _)| index).collect::<Vec<_>>(), [3, u64::MAX, 0, 7]);
-        assert_eq!((list.end(), list.len(), list.is_empty()), (u64::MAX, 4, false));
+        assert!(!list.is_empty());
     }
 }

@@ -35,6 +35,22 @@ impl Meter {
         self.held = self.held.saturating_sub(amount as u64);
     }
 
+    /// Nothing is held any more.
+    pub(crate) const fn reset(&mut self) {
+        self.held = 0;
+    }
+
+    /// Counts `next` in place of `previous`, which is dropped, or refuses it.
+    pub(crate) fn replace(&mut self, previous: usize, next: usize, at: usize) -> Result<(), Error> {
+        let kept = self.held.saturating_sub(previous as u64);
+        let held = kept.saturating_add(next as u64);
+        if held > self.maximum {
+            return Err(self.refusal(held, at));
+        }
+        self.held = held;
+        Ok(())
+    }
+
     /// How much is held.
     pub(crate) const fn held(&self) -> u64 {
         self.held
@@ -75,17 +91,18 @@ impl Text {
         meter.held = meter.held.saturating_add(self.bytes.len() as u64).saturating_sub(before as u64);
     }
 
-    /// Replaces the whole text. Returns whether it changed.
-    pub(crate) fn set(&mut self, text: RawStr<'_>, at: usize, meter: &mut Meter) -> Result<bool, Error> {
-        if !text.escaped && text.ascii && text.raw == self.bytes {
-            return Ok(false);
-        }
+    /// Whether these are the characters of `text`.
+    pub(crate) fn equals(&self, text: RawStr<'_>) -> bool {
+        *text.decoded() == *self.bytes
+    }
+
+    /// Replaces the whole text.
+    pub(crate) fn set(&mut self, text: RawStr<'_>, at: usize, meter: &mut Meter) -> Result<(), Error> {
         let mut next = Self::default();
         next.push(text, at, meter)?;
-        let changed = next.bytes != self.bytes;
         let previous = std::mem::replace(self, next);
         meter.give(previous.len());
-        Ok(changed)
+        Ok(())
     }
 
     /// The text, WTF-8.
@@ -116,9 +133,32 @@ impl Text {
     }
 }
 
+/// WTF-8 as text that any program can take: U+FFFD for each lone surrogate.
+pub(crate) fn lossy(wtf8: Vec<u8>) -> String {
+    let wtf8 = match String::from_utf8(wtf8) {
+        Ok(text) => return text,
+        Err(error) => error.into_bytes(),
+    };
+    let mut text = String::with_capacity(wtf8.len());
+    let mut skip = 0_u8;
+    for chunk in wtf8.utf8_chunks() {
+        text.push_str(chunk.valid());
+        // A surrogate is three invalid bytes in a row, each a chunk of its own.
+        if !chunk.invalid().is_empty() {
+            if chunk.valid().is_empty() && skip > 0 {
+                skip -= 1;
+            } else {
+                text.push(char::REPLACEMENT_CHARACTER);
+                skip = 2;
+            }
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Meter, Text};
+    use super::{Meter, Text, lossy};
     use crate::error::Error;
     use crate::json::{Cursor, RawStr};
     use crate::limits::Limit;
@@ -142,9 +182,9 @@ mod tests {
             assert_eq!(meter.held(), text.len() as u64);
         }
         assert_eq!(text.as_bytes(), "plain\n\u{e9}\u{fffd}\u{fffd}\u{1f600}".as_bytes());
-        assert!(text.set(raw(br#""sh\u006frt""#), 0, &mut meter).unwrap());
-        assert!(!text.set(raw(br#""sh\u006frt""#), 0, &mut meter).unwrap());
-        assert!(!text.set(raw(br#""short""#), 0, &mut meter).unwrap());
+        text.set(raw(br#""sh\u006frt""#), 0, &mut meter).unwrap();
+        assert!(text.equals(raw(br#""short""#)) && text.equals(raw(br#""\u0073hort""#)));
+        assert!(!text.equals(raw(br#""shorter""#)));
         assert_eq!((text.as_bytes(), meter.held()), (&b"short"[..], 5));
     }
 
@@ -159,6 +199,17 @@ mod tests {
         text.push(raw(b"\"d\""), 0, &mut meter).unwrap();
         assert!(text.set(raw(b"\"abcde\""), 0, &mut meter).is_err());
         assert_eq!((text.as_bytes(), meter.held()), (&b"abcd"[..], 4));
+    }
+
+    #[test]
+    fn lone_surrogates_show_as_one_replacement() {
+        for (text, expected) in [
+            (&br#""\ud83d""#[..], "\u{fffd}"),
+            (br#""a\ud83d\ud83db\ude00""#, "a\u{fffd}\u{fffd}b\u{fffd}"),
+            (br#""\ud83d\ude00""#, "\u{1f600}"),
+        ] {
+            assert_eq!(lossy(raw(text).decoded().into_owned()), expected);
+        }
     }
 
     #[test]
