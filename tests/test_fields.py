@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock import Decoder, Event, PenstockError
+from penstock import DecodeError, Decoder, Event, LimitExceeded, Limits, PenstockError
 
 TEXTS = ("stream_id", "item_id")
 INDICES = ("sequence_number", "output_index")
@@ -240,13 +240,16 @@ def similar_payloads(chance: random.Random, count: int) -> list[bytes]:
     return payloads
 
 
+def framed(payloads: list[bytes]) -> bytes:
+    return b"".join(b"data: " + payload + b"\n\n" for payload in payloads)
+
+
 def test_attributes_do_not_depend_on_the_events_before() -> None:
     chance = random.Random(11)  # noqa: S311 - reproducible payloads
     for _ in range(600):
         payloads = similar_payloads(chance, 14)
-        stream = b"".join(b"data:" + payload + b"\n\n" for payload in payloads)
-        # The space after the colon belongs to the frame, not to the payload.
-        expected = [read(payload.removeprefix(b" ")) for payload in payloads]
+        stream = framed(payloads)
+        expected = [read(payload) for payload in payloads]
         events = Decoder(sentinel=None).feed(stream)
         assert [attributes(event) for event in events] == expected
         rows = Decoder(sentinel=None).feed(stream, fields=tuple(expected[0]))
@@ -254,6 +257,52 @@ def test_attributes_do_not_depend_on_the_events_before() -> None:
         cut = Decoder(sentinel=None)
         events = [event for at in range(0, len(stream), 7) for event in cut.feed(stream[at : at + 7])]
         assert [attributes(event) for event in events] == expected
+
+
+def vandalise(value: Any) -> None:
+    """Change every container of a value, as a careless user may."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in list(inner):
+        vandalise(item)
+    if isinstance(value, dict):
+        value.clear()
+        value["spoiled"] = True
+    elif isinstance(value, list):
+        value[:] = ["spoiled"]
+
+
+def test_objects_do_not_depend_on_the_events_before_nor_on_what_became_of_theirs() -> None:
+    chance = random.Random(13)  # noqa: S311 - reproducible payloads
+    for _ in range(600):
+        payloads = similar_payloads(chance, 14)
+        events = Decoder(sentinel=None).feed(framed(payloads))
+        order = list(zip(events, payloads, strict=True))
+        chance.shuffle(order)
+        for event, payload in order:
+            try:
+                expected = oracles.loads(payload)
+            except ValueError:
+                with pytest.raises(PenstockError):
+                    event.json()
+                continue
+            value = event.json()
+            assert oracles.same(value, expected), payload
+            assert event.json() is value
+            vandalise(value)
+
+
+def test_limits_and_strictness_hold_for_the_hundredth_event_as_for_the_first() -> None:
+    limits = Limits(max_number_digits=3, max_depth=3)
+    good = [b'{"type":"x","n":%d,"l":[{"s":"a"}]}' % number for number in range(100)]
+    for bad in (b'{"type":"x","n":1,"l":[{"s":[[]]}]}',):
+        *events, last = Decoder(limits=limits).feed(framed([*good, bad]))
+        assert [event["n"] for event in events] == list(range(100))
+        with pytest.raises(LimitExceeded):
+            last.json()
+    *events, last = Decoder(errors="strict").feed(framed([*good, good[0].replace(b'"a"', b'"\\ud800"')]))
+    assert [event["n"] for event in events] == list(range(100))
+    with pytest.raises(DecodeError):
+        last.json()
 
 
 @pytest.mark.parametrize("field", FIELDS)
