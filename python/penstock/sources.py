@@ -58,11 +58,20 @@ _SOCKET_PATHS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Http:
-    """What an HTTP response says before its body; the media type in lower case, without parameters."""
+    """What an HTTP response says before its body.
+
+    Attributes:
+        status: the status code.
+        media_type: of the content, in lower case and without parameters; empty if unknown.
+        request_id: the provider's.
+        live: whether it comes over a connection and may fall silent; one made in the process, by a mock or a
+            transport that calls an application, does not.
+    """
 
     status: int
     media_type: str
     request_id: str | None
+    live: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,28 +127,28 @@ def open_source(source: Any) -> Source:
     Raises:
         TypeError: it is nothing that can be read so.
     """
-    http = _http(source)
-    abort: Callable[[], None] | None = None
+    connection: object = None
     if isinstance(source, _BYTES_LIKE):
         chunks = _reads(io.BytesIO(source).read1)
     elif hasattr(source, "iter_bytes"):
         chunks = iter(source.iter_bytes())
-        abort = _shutdown(_network_socket(source))
+        connection = _network_socket(source)
     elif hasattr(source, "iter_content"):
         chunks = _requests_chunks(source)
-        abort = _shutdown(_connection_socket(source.raw))
+        connection = _connection_socket(source.raw)
     elif hasattr(source, "read1") or hasattr(source, "read"):
         if isinstance(source, io.TextIOBase):
             raise TypeError("Stream reads bytes: open the file in binary mode")
         chunks = _reads(source.read1 if hasattr(source, "read1") else source.read)
-        abort = _shutdown(_connection_socket(source))
+        connection = _connection_socket(source)
     elif hasattr(source, "__iter__") and not isinstance(source, str):
         chunks = iter(source)
     else:
         raise TypeError(
             f"Stream cannot read {type(source).__name__}; what must be awaited is for AsyncStream"
         )
-    return Source(chunks.__next__, partial(_close, chunks, source), abort, http)
+    close = partial(_close, chunks, source)
+    return Source(chunks.__next__, close, _shutdown(connection), _http(source, live=connection is not None))
 
 
 def open_async_source(source: Any) -> AsyncReader | AsyncChunks:
@@ -148,13 +157,14 @@ def open_async_source(source: Any) -> AsyncReader | AsyncChunks:
     Raises:
         TypeError: it is nothing that can be read so.
     """
-    http = _http(source)
+    live = False
     if isinstance(source, _BYTES_LIKE):
         return AsyncReader(_awaited(io.BytesIO(source).read1), _nothing, bytes, _nothing, None)
     if hasattr(source, "aiter_bytes"):
         chunks: AsyncIterator[Chunk] = source.aiter_bytes()
+        live = _network_socket(source) is not None
     elif hasattr(getattr(source, "content", source), "readany"):
-        return _aiohttp_reader(source, http)
+        return _aiohttp_reader(source)
     elif hasattr(source, "feed_eof") and hasattr(source, "read"):  # asyncio's; its writer stays the user's
         take = partial(source.read, READ_BYTES)
         return AsyncReader(take, source.set_exception, partial(_asyncio_rest, source), _nothing, None)
@@ -164,17 +174,17 @@ def open_async_source(source: Any) -> AsyncReader | AsyncChunks:
         chunks = source.__aiter__()
     else:
         raise TypeError(f"AsyncStream cannot read {type(source).__name__}; what blocks is for Stream")
-    return AsyncChunks(chunks, partial(_aclose, chunks, source), http)
+    return AsyncChunks(chunks, partial(_aclose, chunks, source), _http(source, live=live))
 
 
-def _http(source: Any) -> Http | None:
+def _http(source: Any, *, live: bool) -> Http | None:
     status = getattr(source, "status_code", None) or getattr(source, "status", None)
     headers = getattr(source, "headers", None)
     if not isinstance(status, int) or headers is None:
         return None
     media_type = (headers.get("content-type") or "").partition(";")[0].strip().lower()
     ids = (headers.get(name) for name in _REQUEST_ID_HEADERS)
-    return Http(status, media_type, next((str(value) for value in ids if value), None))
+    return Http(status, media_type, next((str(value) for value in ids if value), None), live)
 
 
 def _reads(read: Callable[[int], bytes]) -> Iterator[bytes]:
@@ -192,11 +202,14 @@ def _requests_chunks(response: Any) -> Iterator[bytes]:
 
 
 def _network_socket(response: Any) -> object:
-    """The socket under an httpx response, if no other stream shares it: one of HTTP/2 belongs to many."""
+    """The socket under an httpx response, or what stands for it where it may not be shut down.
+
+    A connection of HTTP/2 belongs to many streams.
+    """
     extensions = getattr(getattr(response, "http_response", response), "extensions", {})
     stream = extensions.get("network_stream")
     if stream is None or extensions.get("http_version") == b"HTTP/2":
-        return None
+        return stream
     return stream.get_extra_info("socket")
 
 
@@ -214,8 +227,7 @@ def _shutdown(sock: object) -> Callable[[], None] | None:
 
 
 def _shutdown_socket(sock: socket.socket) -> None:
-    # The base class's method: that of an `SSLSocket` drops its TLS state under the feet of the reading
-    # thread.
+    # The base class's method: that of an `SSLSocket` drops its TLS state under the reading thread's feet.
     with suppress(OSError):
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
@@ -262,11 +274,12 @@ class _AsyncReads:
         return chunk
 
 
-def _aiohttp_reader(source: Any, http: Http | None) -> AsyncReader:
+def _aiohttp_reader(source: Any) -> AsyncReader:
     """For a response, or for its `content` alone."""
     content = getattr(source, "content", source)
     close = partial(_close, source) if content is not source else _nothing
-    return AsyncReader(content.readany, content.set_exception, partial(_aiohttp_rest, content), close, http)
+    http, rest = _http(source, live=True), partial(_aiohttp_rest, content)
+    return AsyncReader(content.readany, content.set_exception, rest, close, http)
 
 
 def _aiohttp_rest(content: Any) -> bytes:

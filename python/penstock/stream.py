@@ -55,7 +55,7 @@ class Stream(StreamCore):
         errors: what becomes of invalid UTF-8: U+FFFD or a `DecodeError`.
         limits: of the decoder and the accumulator.
         idle_timeout: the longest wait for bytes, comments included, in seconds. ``"auto"``: 120 s for HTTP
-            responses, none for other sources. None leaves it to the client's own time-outs.
+            over a connection, none for other sources. None leaves it to the client's own time-outs.
         max_duration: the longest the stream may take, from the first read on.
         first_event_timeout: the longest wait for the first event, from the first read on.
         started: when the request was sent, by `time.monotonic()`; `stats` count from it. By default now.

@@ -83,7 +83,7 @@ class StreamCore(ABC):
         if dialect not in {"auto", "responses", "chat", None}:
             raise ValueError(f"dialect must be 'auto', 'responses', 'chat' or None, not {dialect!r}")
         if idle_timeout == "auto":
-            idle_timeout = None if http is None else IDLE_SECONDS
+            idle_timeout = IDLE_SECONDS if http is not None and http.live else None
         if framing is None:
             framing = "ndjson" if http is not None and http.media_type in _NDJSON_TYPES else "sse"
         self.source = source
@@ -108,7 +108,8 @@ class StreamCore(ABC):
         self._suspect = False  # the head announces a document, and its body has not begun yet
         if http is not None and http.status >= 400:
             self._body = bytearray()
-            self._timeouts.duration = min(max_duration or ERROR_BODY_SECONDS, ERROR_BODY_SECONDS)
+            if http.live:
+                self._timeouts.duration = min(max_duration or ERROR_BODY_SECONDS, ERROR_BODY_SECONDS)
         elif http is not None and framing == "sse":
             self._suspect = any(word in http.media_type for word in _DOCUMENT_TYPES)
         self._attended = http is not None or bool(self._timeouts)  # else nobody asks how long a wait was
@@ -287,6 +288,8 @@ class StreamCore(ABC):
     def _end_of_accumulation(self) -> None:
         if self._accumulator is not None and self._failure is None:
             try:
+                if self._decoder.done and self._dialect == "chat":
+                    self._accumulator.feed("[DONE]")  # which the decoder keeps to itself
                 self._accumulator.finish()
             except Exception as error:
                 self._fail(error)
@@ -325,10 +328,14 @@ class StreamCore(ABC):
                     reason="dialect",
                 )
             raise IncompleteStream("the stream ended before its first event", reason="eof")
-        if not self._over and accumulator.terminal is None:
-            raise IncompleteStream(
-                "the stream was closed before its terminal event", partial=self._partial(), reason="closed"
-            )
+        if not self._over:
+            if accumulator.terminal is None and not self._decoder.done:
+                raise IncompleteStream(
+                    "the stream was closed before its terminal event",
+                    partial=self._partial(),
+                    reason="closed",
+                )
+            self._end_of_accumulation()
         final: dict[str, Any] = accumulator.final()
         return final
 
