@@ -4,8 +4,7 @@ A cancelled `__anext__` kills an async generator, and most HTTP clients hand out
 blocking iterable offers no way to end a read at all. So a task (`TaskPump`) or a thread (`ThreadPump`)
 reads the source into a pipe and the consumer waits at the pipe, where waiting can be given up at any moment
 and nothing is lost. The pipe is bounded: above `HIGH_WATER` the pump pauses, so a slow consumer slows its
-upstream down and memory stays flat. The consumer takes all there is in one wake-up, however many chunks
-that is.
+upstream down and memory stays flat. The consumer wakes once for all that has come meanwhile.
 
 The pump knows the pipe and the source, never the stream: an abandoned stream is collected, and its pump
 then ends.
@@ -28,7 +27,10 @@ if TYPE_CHECKING:
     from penstock.timeouts import Timeouts
 
 HIGH_WATER: Final = 256 * 1024
-"""Bytes in a pipe at which its pump pauses; it reads on once the consumer has emptied the pipe."""
+"""Bytes in a pipe at which its pump pauses."""
+
+LOW_WATER: Final = HIGH_WATER // 4
+"""Bytes in a pipe at which a paused pump reads on, and up to which chunks are joined for the consumer."""
 
 CLOSE_SECONDS: Final = 5.0
 """How long closing waits for an upstream that does not let go."""
@@ -61,16 +63,21 @@ class _Pipe:
             self.ended = True
             self.error = error
 
-    def drain(self) -> bytes:
-        """All there is; when there is nothing: the error, or empty for the end."""
+    def pull(self) -> bytes:
+        """The next chunk, small ones joined; when there is none: the error, or empty for the end."""
         chunks = self.chunks
         if not chunks:
             if self.error is not None:
                 raise self.error
             return b""
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
-        self.size = 0
+        data = chunks.popleft()
+        if chunks and len(data) + len(chunks[0]) <= LOW_WATER:
+            parts, joined = [data], len(data)
+            while chunks and joined + len(chunks[0]) <= LOW_WATER:
+                parts.append(chunks.popleft())
+                joined += len(parts[-1])
+            data = b"".join(parts)
+        self.size -= len(data)
         return data
 
 
@@ -100,8 +107,9 @@ class TaskPump:
                 await self._consumer
             finally:
                 self._consumer = None
-        data = pipe.drain()
-        _wake(self._room)
+        data = pipe.pull()
+        if pipe.size <= LOW_WATER:
+            _wake(self._room)
         return data
 
     async def _run(self) -> None:
@@ -255,7 +263,7 @@ class ThreadPump:
                     pipe.end(self._timeouts.error(kind))
                 else:
                     self._changed.wait(min(when - now, threading.TIMEOUT_MAX))
-            data = pipe.drain()
+            data = pipe.pull()
             self._changed.notify_all()
         if not data:
             raise StopIteration
@@ -270,8 +278,8 @@ class ThreadPump:
                 with self._changed:
                     pipe.push(chunk)
                     self._changed.notify_all()
-                    while pipe.size >= HIGH_WATER and not pipe.ended:
-                        self._changed.wait()
+                    if pipe.size >= HIGH_WATER:
+                        self._changed.wait_for(lambda: pipe.size <= LOW_WATER or pipe.ended)
         except StopIteration:
             pass
         except BaseException as failure:
