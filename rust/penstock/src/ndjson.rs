@@ -117,7 +117,7 @@ impl Lines {
                 return Err(exceeded(
                     Limit::IdleBytes,
                     maximum,
-                    start + length as u64 + maximum - self.idle + 1,
+                    start + length as u64 + 1 + maximum - self.idle,
                 ));
             }
             return Ok(());
