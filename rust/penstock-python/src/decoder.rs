@@ -2,16 +2,17 @@
 
 #![allow(unsafe_code, reason = "buffers of foreign objects are borrowed for the length of a call")]
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use penstock::{DecoderOptions, EndOfInput, Error, Frame, Framing, Malformed, Piece, Scanner, Sink};
+use penstock::{DecoderOptions, EndOfInput, Error, Frame, Framing, Malformed, Piece, Scanner, Sink, Span};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::errors::{guard, lock, raise, raise_after};
-use crate::event::{Event, Head, Range, Reader, name_string};
+use crate::event::{Context, Event, Parts, Reader, name_string};
 use crate::json::Options;
 use crate::limits::Limits;
 use crate::strings;
@@ -35,17 +36,24 @@ use crate::template::Template;
 #[pyclass(frozen, module = "penstock")]
 pub(crate) struct Decoder {
     state: Mutex<State>,
-    options: Options,
 }
 
 struct State {
     core: penstock::Decoder,
     scanner: Scanner,
-    template: Option<Arc<Template>>,
+    contexts: Contexts,
     id: Option<Py<PyString>>,
     projection: Option<Projection>,
     /// Empty between calls; kept for its room.
     made: Vec<Py<PyAny>>,
+}
+
+/// What the events made so far share.
+struct Contexts {
+    /// For events without a shape.
+    plain: Arc<Context>,
+    /// For those of the shape seen last.
+    shaped: Arc<Context>,
 }
 
 /// The fields asked for last; mostly the same tuple each time.
@@ -115,43 +123,40 @@ struct Output<'a, 'py> {
     columns: Option<&'a [Column]>,
     id: &'a mut Option<Py<PyString>>,
     scanner: &'a mut Scanner,
-    template: &'a mut Option<Arc<Template>>,
-    options: Options,
+    contexts: &'a mut Contexts,
     made: &'a mut Vec<Py<PyAny>>,
     failure: Option<PyErr>,
 }
 
 impl<'py> Output<'_, 'py> {
-    fn event(&mut self, frame: Frame<'_>) -> PyResult<Bound<'py, PyAny>> {
+    #[inline]
+    fn event(&mut self, frame: &Frame<'_>) -> PyResult<Bound<'py, PyAny>> {
         let py = self.chunk.py();
         let id = self.id.as_ref().map(|id| id.clone_ref(py));
-        let (bytes, data, name) = match (frame.data, frame.name) {
-            (Piece::Chunk(data), None) => (self.chunk.clone(), range(&data), None),
-            (Piece::Chunk(data), Some(Piece::Chunk(name))) => {
-                (self.chunk.clone(), range(&data), Some(range(&name)))
-            }
+        let (bytes, data, name) = match (&frame.data, &frame.name) {
+            (Piece::Chunk(data), None) => (self.chunk.clone(), span(data), Span::default()),
+            (Piece::Chunk(data), Some(Piece::Chunk(name))) => (self.chunk.clone(), span(data), span(name)),
             (data, name) => {
                 let chunk = self.chunk.as_bytes();
-                let data = data.bytes(chunk);
                 let name = name.as_ref().map(|name| name.bytes(chunk));
-                join(py, data, name)?
+                join(py, data.bytes(chunk), name.unwrap_or_default())?
             }
         };
-        let payload = bytes.as_bytes().get(data.start..data.end).unwrap_or_default();
-        let head = Head::scan(self.scanner, payload);
-        let event =
-            Event::of(bytes.unbind(), data, name, id, frame.flushed, self.options, head, self.template());
-        Ok(Bound::new(py, event)?.into_any())
+        let head = self.scanner.head(data.of(bytes.as_bytes()));
+        let parts = Parts { bytes: bytes.unbind(), data, name, id, flushed: frame.flushed };
+        Ok(Bound::new(py, Event::of(py, parts, head, self.context())?)?.into_any())
     }
 
-    /// The template of the payload just scanned.
+    /// The context of the payload just scanned.
     #[inline]
-    fn template(&mut self) -> Option<Arc<Template>> {
-        let shape = self.scanner.shape()?;
-        if !self.template.as_ref().is_some_and(|template| template.is_of(shape)) {
-            *self.template = Some(Arc::new(Template::new(shape.clone())));
+    fn context(&mut self) -> Arc<Context> {
+        let Some(shape) = self.scanner.shape() else { return self.contexts.plain.clone() };
+        let known = self.contexts.shaped.template.as_ref();
+        if !known.is_some_and(|template| template.is_of(shape)) {
+            let template = Some(Template::new(shape.clone()));
+            self.contexts.shaped = Arc::new(Context { options: self.contexts.plain.options, template });
         }
-        self.template.clone()
+        self.contexts.shaped.clone()
     }
 
     #[inline]
@@ -159,14 +164,14 @@ impl<'py> Output<'_, 'py> {
         let py = self.chunk.py();
         let chunk = self.chunk.as_bytes();
         let payload = frame.data.bytes(chunk);
-        let name = frame.name.as_ref().map(|name| name.bytes(chunk));
-        let head = Head::scan(self.scanner, payload);
+        let name = frame.name.as_ref().map(|name| name.bytes(chunk)).unwrap_or_default();
+        let head = self.scanner.head(payload);
         let reader = Reader { py, payload, name, head: &head };
         let cell = |column: &Column| -> PyResult<Bound<'py, PyAny>> {
             Ok(match column {
                 Column::Type => reader.event_type()?.into_any(),
                 Column::Delta => or_none(py, reader.delta()?),
-                Column::Name => or_none(py, name.map(|name| name_string(py, name))),
+                Column::Name => or_none(py, (!name.is_empty()).then(|| name_string(py, name))),
                 Column::Id => or_none(py, self.id.as_ref().map(|id| id.bind(py).clone())),
                 Column::ItemId => or_none(py, reader.item_id()?),
                 Column::StreamId => or_none(py, reader.stream_id()?),
@@ -198,7 +203,7 @@ impl Sink for Output<'_, '_> {
             *self.id = id;
         }
         let made = match self.columns {
-            None => self.event(frame),
+            None => self.event(&frame),
             Some(columns) => self.row(columns, &frame),
         };
         match made {
@@ -212,26 +217,25 @@ fn or_none<'py, T>(py: Python<'py>, value: Option<Bound<'py, T>>) -> Bound<'py, 
     value.map_or_else(|| py.None().into_bound(py), Bound::into_any)
 }
 
-fn range(range: &std::ops::Range<usize>) -> Range {
-    Range { start: range.start, end: range.end }
+/// Chunks are fed in pieces shorter than 4 GiB.
+fn span(range: &Range<usize>) -> Span {
+    Span { start: range.start as u32, end: range.end as u32 }
 }
 
-type Joined<'py> = (Bound<'py, PyBytes>, Range, Option<Range>);
-
 /// Copies a payload and the name behind it into bytes of their own.
-fn join<'py>(py: Python<'py>, data: &[u8], name: Option<&[u8]>) -> PyResult<Joined<'py>> {
-    let tail = name.unwrap_or_default();
-    let end = data.len() + tail.len();
-    let bytes = PyBytes::new_with(py, end, |buffer| {
-        for (slot, part) in [(0, data), (data.len(), tail)] {
-            if let Some(slot) = buffer.get_mut(slot..slot + part.len()) {
-                slot.copy_from_slice(part);
-            }
-        }
+pub(crate) fn join<'py>(
+    py: Python<'py>,
+    data: &[u8],
+    name: &[u8],
+) -> PyResult<(Bound<'py, PyBytes>, Span, Span)> {
+    let whole = 0..data.len() + name.len();
+    let bytes = PyBytes::new_with(py, whole.end, |buffer| {
+        let (head, tail) = buffer.split_at_mut(data.len());
+        head.copy_from_slice(data);
+        tail.copy_from_slice(name);
         Ok(())
     })?;
-    let name = name.map(|_| Range { start: data.len(), end });
-    Ok((bytes, Range { start: 0, end: data.len() }, name))
+    Ok((bytes, span(&(0..data.len())), span(&(data.len()..whole.end))))
 }
 
 /// Calls `work` with the chunk as bytes: bytes as they are, any other buffer copied, so that nobody can change it
@@ -272,15 +276,14 @@ impl Decoder {
     ) -> PyResult<Bound<'py, PyList>> {
         let py = chunk.py();
         let mut state = lock(py, &self.state)?;
-        let State { core, scanner, template, id, projection, made } = &mut *state;
+        let State { core, scanner, contexts, id, projection, made } = &mut *state;
         if let Some(fields) = fields
             && !projection.as_ref().is_some_and(|last| last.fields.is(fields))
         {
             *projection = Some(Projection::parse(fields)?);
         }
         let columns = fields.and(projection.as_ref()).map(|projection| &*projection.columns);
-        let mut output =
-            Output { chunk, columns, id, scanner, template, options: self.options, made, failure: None };
+        let mut output = Output { chunk, columns, id, scanner, contexts, made, failure: None };
         let result = step(core, &mut output);
         let failure = output.failure;
         let made = PyList::new(py, made.drain(..));
@@ -309,7 +312,7 @@ impl Decoder {
         skip_empty: bool,
         limits: Option<&Limits>,
     ) -> PyResult<Self> {
-        let limits = Limits::or_default(limits);
+        let mut limits = Limits::or_default(limits);
         let choice = |name: &str, value: &str, choices: &str| {
             Err(PyValueError::new_err(format!("{name} must be {choices}, not {value:?}")))
         };
@@ -328,6 +331,8 @@ impl Decoder {
             "strict" => Malformed::Refuse,
             other => return choice("errors", other, "\"replace\" or \"strict\""),
         };
+        // Places within a payload are kept in 32 bits.
+        limits.max_event_bytes = limits.max_event_bytes.min(u64::from(u32::MAX));
         let core = penstock::Decoder::new(DecoderOptions {
             framing,
             end_of_input,
@@ -337,17 +342,11 @@ impl Decoder {
             limits,
         });
         let options = Options::new(&limits, malformed == Malformed::Refuse);
-        Ok(Self {
-            state: Mutex::new(State {
-                core,
-                scanner: Scanner::default(),
-                template: None,
-                id: None,
-                projection: None,
-                made: Vec::new(),
-            }),
-            options,
-        })
+        let plain = Arc::new(Context { options, template: None });
+        let contexts = Contexts { shaped: plain.clone(), plain };
+        let scanner = Scanner::default();
+        let state = State { core, scanner, contexts, id: None, projection: None, made: Vec::new() };
+        Ok(Self { state: Mutex::new(state) })
     }
 
     /// Takes the next bytes of the stream.

@@ -3,53 +3,19 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use penstock::json::RawStr;
-use penstock::{EventType, Field, Fields, Scanner, Span};
+use penstock::{Field, Fields, Head, Scanner, Span};
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::{PyKeyError, PyTypeError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PyString, PyTuple};
 
+use crate::decoder::{join, with_bytes};
 use crate::errors::guard;
 use crate::json::{self, Options};
 use crate::strings;
 use crate::template::Template;
-
-/// What every consumer asks of an event, read in one pass.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Head {
-    kind: Option<EventType>,
-    event_type: Span,
-    sequence_number: Span,
-    output_index: Span,
-    item_id: Span,
-    stream_id: Span,
-    delta: Span,
-    choices: Span,
-}
-
-impl Head {
-    /// The head of one payload, found with the help of those before it.
-    #[inline]
-    pub(crate) fn scan(scanner: &mut Scanner, payload: &[u8]) -> Self {
-        scanner.scan(payload).map_or_else(|_| Self::default(), Self::of)
-    }
-
-    #[inline]
-    fn of(fields: &Fields) -> Self {
-        Self {
-            kind: fields.event_type(),
-            event_type: fields.span(Field::Type),
-            sequence_number: fields.span(Field::SequenceNumber),
-            output_index: fields.span(Field::OutputIndex),
-            item_id: fields.span(Field::ItemId),
-            stream_id: fields.span(Field::StreamId),
-            delta: fields.span(Field::Delta),
-            choices: fields.span(Field::Choices),
-        }
-    }
-}
 
 /// One event of a stream: a frozen view on its bytes.
 ///
@@ -63,54 +29,55 @@ impl Head {
 ///     id: the stream's last event id.
 #[pyclass(frozen, mapping, freelist = 256, module = "penstock")]
 pub(crate) struct Event {
+    /// The JSON `type` if the payload has one, else the frame's name, else "message".
+    #[pyo3(get)]
+    r#type: Py<PyString>,
     /// Holds the payload, and the name if it stands in the same chunk.
     bytes: Py<PyBytes>,
-    data: Range,
-    name: Option<Range>,
+    data: Span,
+    /// Empty when the frame has none.
+    name: Span,
     id: Option<Py<PyString>>,
-    flushed: bool,
-    options: Options,
     head: Head,
-    template: Option<Arc<Template>>,
+    context: Arc<Context>,
+    flushed: bool,
     object: PyOnceLock<Py<PyAny>>,
 }
 
-/// A piece of the event's bytes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Range {
-    pub(crate) start: usize,
-    pub(crate) end: usize,
+/// What the events of a decoder have in common.
+pub(crate) struct Context {
+    pub(crate) options: Options,
+    /// How to build the object of an event with a known shape.
+    pub(crate) template: Option<Template>,
+}
+
+/// The bytes an event is made of.
+pub(crate) struct Parts {
+    pub(crate) bytes: Py<PyBytes>,
+    pub(crate) data: Span,
+    pub(crate) name: Span,
+    pub(crate) id: Option<Py<PyString>>,
+    pub(crate) flushed: bool,
 }
 
 impl Event {
-    /// An event whose payload and name are pieces of `bytes`.
     #[inline]
-    #[allow(clippy::too_many_arguments, reason = "one a field")]
-    pub(crate) fn of(
-        bytes: Py<PyBytes>,
-        data: Range,
-        name: Option<Range>,
-        id: Option<Py<PyString>>,
-        flushed: bool,
-        options: Options,
-        head: Head,
-        template: Option<Arc<Template>>,
-    ) -> Self {
-        Self { bytes, data, name, id, flushed, options, head, template, object: PyOnceLock::new() }
-    }
-
-    fn piece<'a>(&'a self, py: Python<'a>, range: Range) -> &'a [u8] {
-        self.bytes.as_bytes(py).get(range.start..range.end).unwrap_or_default()
+    pub(crate) fn of(py: Python<'_>, parts: Parts, head: Head, context: Arc<Context>) -> PyResult<Self> {
+        let Parts { bytes, data, name, id, flushed } = parts;
+        let all = bytes.as_bytes(py);
+        let reader = Reader { py, payload: data.of(all), name: name.of(all), head: &head };
+        let r#type = reader.event_type()?.unbind();
+        Ok(Self { r#type, bytes, data, name, id, head, context, flushed, object: PyOnceLock::new() })
     }
 
     /// The payload.
     #[inline]
     pub(crate) fn payload<'a>(&'a self, py: Python<'a>) -> &'a [u8] {
-        self.piece(py, self.data)
+        self.data.of(self.bytes.as_bytes(py))
     }
 
     fn name_bytes<'a>(&'a self, py: Python<'a>) -> Option<&'a [u8]> {
-        self.name.map(|name| self.piece(py, name))
+        Some(self.name.of(self.bytes.as_bytes(py))).filter(|name| !name.is_empty())
     }
 
     /// The payload's object, built on first use.
@@ -121,12 +88,12 @@ impl Event {
 
     fn build<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let payload = self.payload(py);
-        if let Some(template) = &self.template
-            && let Some(object) = template.build(py, payload, self.options)?
+        if let Some(template) = &self.context.template
+            && let Some(object) = template.build(py, payload, self.context.options)?
         {
             return Ok(object);
         }
-        json::to_python(py, payload, self.options)
+        json::to_python(py, payload, self.context.options)
     }
 
     fn dict<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyDict>> {
@@ -134,13 +101,26 @@ impl Event {
             .cast::<PyDict>()
             .map_err(|_| PyTypeError::new_err("the event's data is not a JSON object"))
     }
+
+    #[inline]
+    fn read<'py, T>(
+        &self,
+        py: Python<'py>,
+        field: impl FnOnce(Reader<'_, 'py>) -> PyResult<T>,
+    ) -> PyResult<T> {
+        guard(py, || {
+            let name = self.name_bytes(py).unwrap_or_default();
+            field(Reader { py, payload: self.payload(py), name, head: &self.head })
+        })
+    }
 }
 
 /// Reads of single fields, shared by `Event` and projections.
 pub(crate) struct Reader<'a, 'py> {
     pub(crate) py: Python<'py>,
     pub(crate) payload: &'a [u8],
-    pub(crate) name: Option<&'a [u8]>,
+    /// Empty when the frame has none.
+    pub(crate) name: &'a [u8],
     pub(crate) head: &'a Head,
 }
 
@@ -148,41 +128,48 @@ impl<'py> Reader<'_, 'py> {
     #[inline]
     pub(crate) fn event_type(&self) -> PyResult<Bound<'py, PyString>> {
         let words = strings::words(self.py)?;
-        if let Some(word) = self.head.kind.and_then(|kind| words.event_type(kind)) {
+        if let Some(word) = self.head.event_type.and_then(|known| words.event_type(known)) {
             return Ok(word.bind(self.py).clone());
         }
-        match (self.text(self.head.event_type), self.name) {
-            (Some(text), _) => words.string(self.py, text),
-            (None, Some(name)) => Ok(name_string(self.py, name)),
-            (None, None) => Ok(pyo3::intern!(self.py, "message").clone()),
+        match penstock::event::string(self.head.type_span.of(self.payload)) {
+            Some(text) => words.string(self.py, text),
+            None if !self.name.is_empty() => Ok(name_string(self.py, self.name)),
+            None => Ok(intern!(self.py, "message").clone()),
         }
     }
 
     #[inline]
-    fn text(&self, span: Span) -> Option<RawStr<'_>> {
-        penstock::event::string(span.of(self.payload))
+    fn string(&self, value: &[u8]) -> PyResult<Option<Bound<'py, PyString>>> {
+        penstock::event::string(value).map(|text| strings::string(self.py, text)).transpose()
     }
 
-    #[inline]
-    fn optional(&self, span: Span) -> PyResult<Option<Bound<'py, PyString>>> {
-        self.text(span).map(|text| strings::string(self.py, text)).transpose()
+    /// A field that the head does not hold.
+    fn field(&self, field: Field) -> PyResult<Option<Bound<'py, PyString>>> {
+        let Ok(fields) = Fields::scan(self.payload) else { return Ok(None) };
+        self.string(fields.span(field).of(self.payload))
     }
 
     #[inline]
     pub(crate) fn delta(&self) -> PyResult<Option<Bound<'py, PyString>>> {
-        if !self.head.delta.is_empty() || self.head.choices.is_empty() {
-            return self.optional(self.head.delta);
+        if self.head.delta.is_empty() && self.head.type_span.is_empty() {
+            return self.chat_delta();
         }
-        let text = penstock::event::chat_text(self.head.choices.of(self.payload));
+        self.string(self.head.delta.of(self.payload))
+    }
+
+    /// The delta of a payload that may be a Chat Completions chunk.
+    fn chat_delta(&self) -> PyResult<Option<Bound<'py, PyString>>> {
+        let Ok(fields) = Fields::scan(self.payload) else { return Ok(None) };
+        let text = penstock::event::chat_text(fields.span(Field::Choices).of(self.payload));
         text.map(|text| strings::string(self.py, text)).transpose()
     }
 
     pub(crate) fn item_id(&self) -> PyResult<Option<Bound<'py, PyString>>> {
-        self.optional(self.head.item_id)
+        self.field(Field::ItemId)
     }
 
     pub(crate) fn stream_id(&self) -> PyResult<Option<Bound<'py, PyString>>> {
-        self.optional(self.head.stream_id)
+        self.field(Field::StreamId)
     }
 
     pub(crate) fn sequence_number(&self) -> Option<u64> {
@@ -200,20 +187,6 @@ pub(crate) fn name_string<'py>(py: Python<'py>, name: &[u8]) -> Bound<'py, PyStr
     known.map_or_else(|| strings::utf8(py, name), |word| word.bind(py).clone())
 }
 
-impl Event {
-    #[inline]
-    fn read<'py, T>(
-        &self,
-        py: Python<'py>,
-        field: impl FnOnce(Reader<'_, 'py>) -> PyResult<T>,
-    ) -> PyResult<T> {
-        guard(py, || {
-            let name = self.name_bytes(py);
-            field(Reader { py, payload: self.payload(py), name, head: &self.head })
-        })
-    }
-}
-
 #[pymethods]
 impl Event {
     #[new]
@@ -226,30 +199,12 @@ impl Event {
     ) -> PyResult<Self> {
         let payload: Vec<u8> = match data.cast::<PyString>() {
             Ok(text) => text.to_cow()?.as_bytes().to_vec(),
-            Err(_) => crate::decoder::with_bytes(data, |chunk| Ok(chunk.as_bytes().to_vec()))?,
+            Err(_) => with_bytes(data, |chunk| Ok(chunk.as_bytes().to_vec()))?,
         };
-        let end = payload.len();
-        let mut bytes = payload;
-        bytes.extend_from_slice(name.unwrap_or_default().as_bytes());
-        let name = name.filter(|name| !name.is_empty()).map(|_| Range { start: end, end: bytes.len() });
-        let options = Options::new(&penstock::Limits::default(), false);
-        let head = Head::scan(&mut Scanner::default(), bytes.get(..end).unwrap_or_default());
-        Ok(Self::of(
-            PyBytes::new(py, &bytes).unbind(),
-            Range { start: 0, end },
-            name,
-            id,
-            false,
-            options,
-            head,
-            None,
-        ))
-    }
-
-    /// The JSON `type` if the payload has one, else the frame's name, else "message".
-    #[getter]
-    fn r#type<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        self.read(py, |reader| reader.event_type())
+        let head = Scanner::default().head(&payload);
+        let context = Arc::new(Context { options: Options::default(), template: None });
+        let (bytes, data, name) = join(py, &payload, name.unwrap_or_default().as_bytes())?;
+        Self::of(py, Parts { bytes: bytes.unbind(), data, name, id, flushed: false }, head, context)
     }
 
     /// The frame's `event` field; None if it has none.
@@ -300,7 +255,7 @@ impl Event {
     fn data<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let bytes = self.bytes.bind(py);
         let whole = bytes.as_bytes();
-        if self.data.start == 0 && self.data.end == whole.len() {
+        if self.data.of(whole).len() == whole.len() {
             return bytes.clone();
         }
         PyBytes::new(py, self.payload(py))
@@ -367,17 +322,17 @@ impl Event {
 
     /// The keys of the payload's object.
     fn keys<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        guard(py, || self.dict(py)?.call_method0(pyo3::intern!(py, "keys")))
+        guard(py, || self.dict(py)?.call_method0(intern!(py, "keys")))
     }
 
     /// The values of the payload's object.
     fn values<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        guard(py, || self.dict(py)?.call_method0(pyo3::intern!(py, "values")))
+        guard(py, || self.dict(py)?.call_method0(intern!(py, "values")))
     }
 
     /// The members of the payload's object.
     fn items<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        guard(py, || self.dict(py)?.call_method0(pyo3::intern!(py, "items")))
+        guard(py, || self.dict(py)?.call_method0(intern!(py, "items")))
     }
 
     fn __richcmp__(&self, py: Python<'_>, other: &Bound<'_, PyAny>, op: CompareOp) -> PyResult<Py<PyAny>> {
@@ -410,8 +365,7 @@ impl Event {
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let event_type = self.r#type(py)?;
-        let mut parts = vec![format!("type={}", event_type.repr()?)];
+        let mut parts = vec![format!("type={}", self.r#type.bind(py).repr()?)];
         if let Some(id) = &self.id {
             parts.push(format!("id={}", id.bind(py).repr()?));
         }
@@ -425,13 +379,8 @@ impl Event {
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let (py, event) = (slf.py(), slf.get());
         let class = slf.get_type();
-        let state = (
-            event.data(py),
-            event.name(py),
-            event.id(py),
-            event.flushed,
-            (event.options.strict, event.options.max_depth, event.options.max_number_digits),
-        );
+        let state =
+            (event.data(py), event.name(py), event.id(py), event.flushed, event.context.options.as_tuple());
         Ok((class.getattr("_restore")?, state.into_pyobject(py)?))
     }
 
@@ -447,8 +396,7 @@ impl Event {
     ) -> PyResult<Self> {
         let mut event = Self::new(py, data, name, id)?;
         event.flushed = flushed;
-        let (strict, max_depth, max_number_digits) = options;
-        event.options = Options { strict, max_depth, max_number_digits };
+        event.context = Arc::new(Context { options: Options::from_tuple(options), template: None });
         Ok(event)
     }
 }

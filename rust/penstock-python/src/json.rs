@@ -51,6 +51,22 @@ impl Options {
     pub(crate) const fn new(limits: &Limits, strict: bool) -> Self {
         Self { strict, max_depth: limits.max_depth, max_number_digits: limits.max_number_digits }
     }
+
+    /// For pickling.
+    pub(crate) const fn as_tuple(self) -> (bool, u64, u64) {
+        (self.strict, self.max_depth, self.max_number_digits)
+    }
+
+    /// The inverse of [`Options::as_tuple`].
+    pub(crate) const fn from_tuple((strict, max_depth, max_number_digits): (bool, u64, u64)) -> Self {
+        Self { strict, max_depth, max_number_digits }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new(&Limits::default(), false)
+    }
 }
 
 /// The Python object of one JSON text.

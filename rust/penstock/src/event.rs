@@ -147,13 +147,23 @@ impl Fields {
     /// Reads the fields of `payload`, which must be one JSON object.
     pub fn scan(payload: &[u8]) -> Result<Self, Error> {
         let mut fields = Self::default();
-        members(payload, |key, _, span| {
-            if let Some(field) = field(key) {
-                fields.set(field, span);
-            }
-        })?;
-        fields.event_type = fields.text(payload, Field::Type).and_then(event_type);
+        fields.rescan(payload)?;
         Ok(fields)
+    }
+
+    /// Replaces all fields by those of `payload`; there are none after an error.
+    pub(crate) fn rescan(&mut self, payload: &[u8]) -> Result<(), Error> {
+        self.present = 0;
+        let scanned = members(payload, |key, _, span| {
+            if let Some(field) = field(key) {
+                self.set(field, span);
+            }
+        });
+        if scanned.is_err() {
+            self.present = 0;
+        }
+        self.event_type = self.text(payload, Field::Type).and_then(event_type);
+        scanned
     }
 
     #[inline]
@@ -225,6 +235,35 @@ impl Fields {
     #[must_use]
     pub fn index(&self, payload: &[u8], field: Field) -> Option<u64> {
         index(self.span(field).of(payload))
+    }
+}
+
+/// The few fields that nearly every consumer of events asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Head {
+    /// The type, if it is one that penstock knows.
+    pub event_type: Option<EventType>,
+    /// Where `type` stands. In a payload that is no JSON object, nothing stands anywhere.
+    pub type_span: Span,
+    /// Where `delta` stands.
+    pub delta: Span,
+    /// Where `sequence_number` stands.
+    pub sequence_number: Span,
+    /// Where `output_index` stands.
+    pub output_index: Span,
+}
+
+impl Head {
+    /// The head of a payload whose fields are known.
+    #[must_use]
+    pub fn of(fields: &Fields) -> Self {
+        Self {
+            event_type: fields.event_type(),
+            type_span: fields.span(Field::Type),
+            delta: fields.span(Field::Delta),
+            sequence_number: fields.span(Field::SequenceNumber),
+            output_index: fields.span(Field::OutputIndex),
+        }
     }
 }
 

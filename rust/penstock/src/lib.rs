@@ -24,6 +24,6 @@ pub use accumulate::{
 };
 pub use decoder::{Decoder, DecoderOptions, EndOfInput, Frame, Framing, Malformed, Piece, Sink};
 pub use error::{Error, JsonReason, TextReason};
-pub use event::{EventType, Field, Fields, Span};
+pub use event::{EventType, Field, Fields, Head, Span};
 pub use limits::{Limit, Limits};
 pub use shape::{Fillings, Hole, Scanner, Shape};

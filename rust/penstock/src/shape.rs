@@ -9,14 +9,14 @@
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::event::{EventType, Field, Fields, Span};
+use crate::event::{EventType, Field, Fields, Head, Span};
 use crate::json::{Cursor, Kind};
 use crate::simd::{Backend, Task, dispatch};
 
 /// Longer payloads are rare, so nothing is learned from them.
 const LONGEST: usize = 1024;
 /// More holes than any streamed event has.
-const HOLES: usize = 31;
+const HOLES: usize = 15;
 
 /// Reads the fields of one payload after another.
 #[derive(Debug, Default)]
@@ -43,6 +43,20 @@ impl Scanner {
         self.scan_in_full(payload)
     }
 
+    /// The head of `payload`; that of a payload which is no JSON object is empty.
+    #[inline]
+    pub fn head(&mut self, payload: &[u8]) -> Head {
+        if let Some(shape) = &self.shape {
+            let mut fillings = Fillings::default();
+            if dispatch(Measure { shape, payload, fillings: &mut fillings }) {
+                self.fitted = true;
+                return shape.head(&fillings);
+            }
+        }
+        self.fitted = false;
+        self.scan_in_full(payload).map_or_else(|_| Head::default(), Head::of)
+    }
+
     /// The shape of the payload last scanned, if it has the one that those before it taught.
     #[inline]
     #[must_use]
@@ -52,7 +66,7 @@ impl Scanner {
 
     #[inline(never)]
     fn scan_in_full(&mut self, payload: &[u8]) -> Result<&Fields, Error> {
-        self.fields = Fields::scan(payload)?;
+        self.fields.rescan(payload)?;
         let this = Some((self.fields.event_type(), self.fields.count()));
         if this == self.last && payload.len() <= LONGEST {
             self.shape = Shape::learn(payload, &self.fields).map(Arc::new).or(self.shape.take());
@@ -88,6 +102,16 @@ struct Edge {
     offset: u32,
 }
 
+impl Edge {
+    /// The place in a payload whose holes are filled so. A literal starts where the hole before it ends, the first
+    /// one at the payload's start.
+    #[inline]
+    fn place(self, fillings: &Fillings) -> u32 {
+        let hole = (self.step as usize).checked_sub(1);
+        hole.and_then(|hole| fillings.get(hole)).map_or(0, |span| span.end) + self.offset
+    }
+}
+
 /// The bytes that the payloads of a kind of event have in common, and what may stand between them.
 #[derive(Debug)]
 pub struct Shape {
@@ -96,6 +120,11 @@ pub struct Shape {
     steps: Vec<Step>,
     fields: Vec<(Field, Edge, Edge)>,
     event_type: Option<EventType>,
+    /// Where the fields of a head start and end.
+    type_span: Option<(Edge, Edge)>,
+    delta: Option<(Edge, Edge)>,
+    sequence_number: Option<(Edge, Edge)>,
+    output_index: Option<(Edge, Edge)>,
 }
 
 /// Tries a shape on a payload.
@@ -136,6 +165,23 @@ impl Shape {
     /// The kinds of the holes, in order.
     pub fn holes(&self) -> impl Iterator<Item = Hole> {
         self.steps.iter().map(|step| step.hole).filter(|&hole| hole != Hole::End)
+    }
+
+    /// The head of a payload whose holes are filled so.
+    #[inline]
+    fn head(&self, fillings: &Fillings) -> Head {
+        let span = |edges: Option<(Edge, Edge)>| {
+            let place =
+                |(start, end): (Edge, Edge)| Span { start: start.place(fillings), end: end.place(fillings) };
+            edges.map(place).unwrap_or_default()
+        };
+        Head {
+            event_type: self.event_type,
+            type_span: span(self.type_span),
+            delta: span(self.delta),
+            sequence_number: span(self.sequence_number),
+            output_index: span(self.output_index),
+        }
     }
 
     /// What fills the holes of a payload, or `None` if it does not have this shape.
@@ -185,7 +231,19 @@ impl Shape {
             .iter()
             .map(|(field, span)| Some((field, edge(span.start)?, edge(span.end)?)))
             .collect::<Option<Vec<_>>>()?;
-        Some(Self { literals, steps, fields: places, event_type: fields.event_type() })
+        let of = |wanted: Field| {
+            places.iter().find(|(field, ..)| *field == wanted).map(|&(_, start, end)| (start, end))
+        };
+        Some(Self {
+            type_span: of(Field::Type),
+            delta: of(Field::Delta),
+            sequence_number: of(Field::SequenceNumber),
+            output_index: of(Field::OutputIndex),
+            literals,
+            steps,
+            fields: places,
+            event_type: fields.event_type(),
+        })
     }
 
     /// Whether `payload` has this shape; if so, `found` holds its fields.
@@ -195,16 +253,11 @@ impl Shape {
         if !self.measure::<B>(payload, &mut fillings) {
             return false;
         }
-        // A literal starts where the hole before it ends, the first one at the payload's start.
-        let place = |edge: Edge| {
-            let hole = (edge.step as usize).checked_sub(1);
-            hole.and_then(|hole| fillings.get(hole)).map_or(0, |span| span.end) + edge.offset
-        };
         found.refill(
             self.event_type,
-            self.fields
-                .iter()
-                .map(|&(field, start, end)| (field, Span { start: place(start), end: place(end) })),
+            self.fields.iter().map(|&(field, start, end)| {
+                (field, Span { start: start.place(&fillings), end: end.place(&fillings) })
+            }),
         );
         true
     }
@@ -309,7 +362,7 @@ mod tests {
 
     /// Scans payloads one after the other and holds each answer to a full scan.
     fn compare(payloads: &[&str]) {
-        let mut scanner = Scanner::default();
+        let (mut scanner, mut heads) = (Scanner::default(), Scanner::default());
         for payload in payloads.iter().map(|payload| payload.as_bytes()) {
             match (scanner.scan(payload), Fields::scan(payload)) {
                 (Ok(found), Ok(expected)) => {
@@ -317,8 +370,13 @@ mod tests {
                         assert_eq!(found.value(payload, field), expected.value(payload, field), "{field:?}");
                     }
                     assert_eq!(found.event_type(), expected.event_type());
+                    let head = crate::event::Head::of(&expected);
+                    assert_eq!(heads.head(payload), head);
                 }
-                (Err(found), Err(expected)) => assert_eq!(found, expected),
+                (Err(found), Err(expected)) => {
+                    assert_eq!(found, expected);
+                    assert_eq!(heads.head(payload), crate::event::Head::default());
+                }
                 (found, expected) => panic!("{found:?} but {expected:?}"),
             }
         }

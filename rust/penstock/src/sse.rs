@@ -89,6 +89,8 @@ pub(crate) struct Lines {
     retry: Option<u64>,
     /// A first data line of this length breaks no limit.
     plain: u64,
+    /// An event line that is shorter than this together with `idle` breaks no limit.
+    plain_name: u64,
     /// Bytes since the last event that were not payload.
     idle: u64,
     sniff: Sniff,
@@ -114,6 +116,9 @@ impl<S: Sink> Task for Read<'_, S> {
 impl Lines {
     pub(crate) fn new(options: DecoderOptions) -> Self {
         Self {
+            plain_name: [Limit::LineBytes, Limit::IdleBytes, Limit::EventNameBytes]
+                .iter()
+                .fold(u64::MAX, |least, &limit| least.min(options.limits.get(limit))),
             plain: options.limits.max_line_bytes.min(options.limits.max_event_bytes),
             shared: Shared::new(options),
             mark: Mark::Matching(0),
@@ -330,8 +335,11 @@ impl Lines {
         }
         let (kind, value) = classify(line, true);
         let length = line.len() as u64;
-        // The one line of most payloads; the rule is in `check`.
-        if kind != Kind::Data || self.data.is_some() || length > self.plain {
+        // Lines that most events are made of, far from every limit; the rule is in `check`.
+        if kind == Kind::Data && self.data.is_none() && length <= self.plain {
+        } else if kind == Kind::Event && self.idle + length < self.plain_name {
+            self.idle += length + 1;
+        } else {
             self.check(kind, value as u64, length, start, true)?;
         }
         let place = range.start + value..range.end;
