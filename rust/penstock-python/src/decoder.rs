@@ -62,6 +62,9 @@ struct Projection {
     columns: Vec<Column>,
 }
 
+/// Events of a larger chunk have bytes of their own, so that one that is kept does not keep them all.
+const LARGE_CHUNK: usize = 1 << 16;
+
 /// A field of a projection.
 #[derive(Debug, Clone, Copy)]
 enum Column {
@@ -133,13 +136,16 @@ impl<'py> Output<'_, 'py> {
     fn event(&mut self, frame: &Frame<'_>) -> PyResult<Bound<'py, PyAny>> {
         let py = self.chunk.py();
         let id = self.id.as_ref().map(|id| id.clone_ref(py));
+        let chunk = self.chunk.as_bytes();
         let (bytes, data, name) = match (&frame.data, &frame.name) {
-            (Piece::Chunk(data), None) => (self.chunk.clone(), span(data), Span::default()),
-            (Piece::Chunk(data), Some(Piece::Chunk(name))) => (self.chunk.clone(), span(data), span(name)),
+            (Piece::Chunk(data), None) if chunk.len() <= LARGE_CHUNK => {
+                (self.chunk.clone(), span(data), Span::default())
+            }
+            (Piece::Chunk(data), Some(Piece::Chunk(name))) if chunk.len() <= LARGE_CHUNK => {
+                (self.chunk.clone(), span(data), span(name))
+            }
             (data, name) => {
-                let chunk = self.chunk.as_bytes();
-                let name = name.as_ref().map(|name| name.bytes(chunk));
-                join(py, data.bytes(chunk), name.unwrap_or_default())?
+                join(py, data.bytes(chunk), name.as_ref().map(|name| name.bytes(chunk)).unwrap_or_default())?
             }
         };
         let head = self.scanner.head(data.of(bytes.as_bytes()));
@@ -456,5 +462,6 @@ impl Decoder {
             };
             format!("<Decoder{state} events={} bytes={}>", counts.events, counts.bytes)
         })
+        .or_else(|_| Ok("<Decoder in use or spoiled>".to_owned()))
     }
 }

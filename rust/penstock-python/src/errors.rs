@@ -23,28 +23,37 @@ pub(crate) fn _panic_next() {
 #[inline]
 pub(crate) fn guard<T>(py: Python<'_>, entry: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     let entry = || {
-        if PANIC.load(Ordering::Relaxed) {
-            rehearse();
-        }
-        entry()
+        let result = entry();
+        rehearse();
+        result
     };
     catch_unwind(AssertUnwindSafe(entry)).unwrap_or_else(|_| Err(internal(py)))
 }
 
+/// Panics if a panic has been asked for.
+#[inline]
+fn rehearse() {
+    if PANIC.load(Ordering::Relaxed) {
+        panic_once();
+    }
+}
+
 #[cold]
 #[allow(clippy::panic, reason = "the rehearsal of a programming error")]
-fn rehearse() {
+fn panic_once() {
     assert!(!PANIC.swap(false, Ordering::Relaxed), "rehearsed");
 }
 
-/// Takes the state of an object that serves one caller at a time.
+/// Takes the state of an object that serves one caller at a time. A panic while it is held spoils the object.
 pub(crate) fn lock<'a, T>(py: Python<'_>, state: &'a Mutex<T>) -> PyResult<MutexGuard<'a, T>> {
-    state.try_lock().map_err(|error| match error {
+    let state = state.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => {
             construct(py, "ConcurrencyError", "another thread or task is using this object", |_| Ok(()))
         }
         TryLockError::Poisoned(_) => internal(py),
-    })
+    });
+    rehearse();
+    state
 }
 
 /// `InternalError`: a bug of penstock's own.

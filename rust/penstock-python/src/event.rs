@@ -44,6 +44,9 @@ pub(crate) struct Event {
     object: PyOnceLock<Py<PyAny>>,
 }
 
+/// Characters of a type or id that a repr shows.
+const SHOWN: usize = 80;
+
 /// What the events of a decoder have in common.
 pub(crate) struct Context {
     pub(crate) options: Options,
@@ -191,16 +194,12 @@ pub(crate) fn name_string<'py>(py: Python<'py>, name: &[u8]) -> Bound<'py, PyStr
 impl Event {
     #[new]
     #[pyo3(signature = (data, *, name=None, id=None))]
-    fn new(
-        py: Python<'_>,
-        data: &Bound<'_, PyAny>,
-        name: Option<&str>,
-        id: Option<Py<PyString>>,
-    ) -> PyResult<Self> {
+    fn new(py: Python<'_>, data: &Bound<'_, PyAny>, name: Option<&str>, id: Option<&str>) -> PyResult<Self> {
         let payload: Vec<u8> = match data.cast::<PyString>() {
             Ok(text) => text.to_cow()?.as_bytes().to_vec(),
             Err(_) => with_bytes(data, |chunk| Ok(chunk.as_bytes().to_vec()))?,
         };
+        let id = id.map(|id| PyString::new(py, id).unbind());
         let head = Scanner::default().head(&payload);
         let context = Arc::new(Context { options: Options::default(), template: None });
         let (bytes, data, name) = join(py, &payload, name.unwrap_or_default().as_bytes())?;
@@ -365,9 +364,14 @@ impl Event {
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let mut parts = vec![format!("type={}", self.r#type.bind(py).repr()?)];
+        let shown = |text: &Py<PyString>| {
+            let text = text.bind(py).to_string_lossy();
+            let cut: String = text.chars().take(SHOWN).collect();
+            PyString::new(py, &if cut.len() < text.len() { cut + "…" } else { cut }).repr()
+        };
+        let mut parts = vec![format!("type={}", shown(&self.r#type)?)];
         if let Some(id) = &self.id {
-            parts.push(format!("id={}", id.bind(py).repr()?));
+            parts.push(format!("id={}", shown(id)?));
         }
         if self.flushed {
             parts.push("flushed=True".to_owned());
@@ -390,7 +394,7 @@ impl Event {
         py: Python<'_>,
         data: &Bound<'_, PyBytes>,
         name: Option<&str>,
-        id: Option<Py<PyString>>,
+        id: Option<&str>,
         flushed: bool,
         options: (bool, u64, u64),
     ) -> PyResult<Self> {

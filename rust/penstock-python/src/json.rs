@@ -105,11 +105,19 @@ impl From<PyErr> for Failure {
     }
 }
 
-/// The integer of a text of at most eighteen digits; `None` for any other number.
+/// The number of a short text; `None` for one that takes more care.
 #[inline]
-pub(crate) fn short_integer<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let Some(value) = penstock::event::index(text) else { return Ok(None) };
-    Ok(Some(value.into_pyobject(py)?.into_any()))
+pub(crate) fn short_integer<'py>(
+    py: Python<'py>,
+    text: &[u8],
+    options: Options,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    match penstock::event::index(text) {
+        Some(value) if text.len() as u64 <= options.max_number_digits => {
+            Ok(Some(value.into_pyobject(py)?.into_any()))
+        }
+        _ => Ok(None),
+    }
 }
 
 #[cold]

@@ -28,7 +28,12 @@ mod _penstock {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        crate::strings::init(module.py())?;
+        let py = module.py();
+        crate::strings::init(py)?;
+        // Lets `match` take an event apart by its keys.
+        py.import("collections.abc")?
+            .getattr("Mapping")?
+            .call_method1("register", (py.get_type::<Event>(),))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

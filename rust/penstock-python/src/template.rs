@@ -161,7 +161,7 @@ impl Prototype {
                     }
                     strings::string(py, text)?.into_any()
                 }
-                _ => match json::short_integer(py, text)? {
+                _ => match json::short_integer(py, text, options)? {
                     Some(number) => number,
                     None => return Ok(None),
                 },

@@ -254,33 +254,28 @@ impl Shared {
         Self { options, counts: Counts::default(), done: false }
     }
 
-    /// Delivers a payload unless it is the sentinel or empty and unwanted. `start` is the payload's first byte
-    /// in the stream, for errors.
+    /// Delivers a payload unless it is the sentinel or empty and unwanted.
     #[inline]
-    pub(crate) fn deliver(
-        &mut self,
-        chunk: &[u8],
-        frame: Frame<'_>,
-        start: u64,
-        sink: &mut impl Sink,
-    ) -> Result<(), Error> {
+    pub(crate) fn deliver(&mut self, chunk: &[u8], frame: Frame<'_>, sink: &mut impl Sink) {
         let payload = frame.data.bytes(chunk);
         if let Some(sentinel) = &self.options.sentinel
             && payload.len() < sentinel.len() + 64
             && payload.trim_ascii() == &**sentinel
         {
             self.done = true;
-            return Ok(());
+            return;
         }
         if self.options.skip_empty && payload.is_empty() {
-            return Ok(());
-        }
-        if self.options.malformed == Malformed::Refuse {
-            require_utf8(payload, start)?;
+            return;
         }
         self.counts.events += 1;
         sink.frame(chunk, frame);
-        Ok(())
+    }
+
+    /// Refuses bytes that are not UTF-8, if asked to; `start` is their place in the stream.
+    #[inline]
+    pub(crate) fn require_text(&self, bytes: &[u8], start: u64) -> Result<(), Error> {
+        if self.options.malformed == Malformed::Refuse { require_utf8(bytes, start) } else { Ok(()) }
     }
 
     /// Whether an unfinished payload may be delivered at the end of input.
@@ -298,7 +293,7 @@ fn is_object(payload: &[u8]) -> bool {
 }
 
 /// Refuses bytes that are not UTF-8; `start` is their place in the stream.
-pub(crate) fn require_utf8(bytes: &[u8], start: u64) -> Result<(), Error> {
+fn require_utf8(bytes: &[u8], start: u64) -> Result<(), Error> {
     std::str::from_utf8(bytes).map(drop).map_err(|error| Error::Text {
         reason: crate::error::TextReason::InvalidUtf8,
         offset: start + error.valid_up_to() as u64,

@@ -289,6 +289,9 @@ pub fn string(value: &[u8]) -> Option<RawStr<'_>> {
 #[inline]
 #[must_use]
 pub fn index(value: &[u8]) -> Option<u64> {
+    if value == b"-0" {
+        return Some(0);
+    }
     if value.is_empty() || value.len() > 18 {
         let number: i64 = std::str::from_utf8(value.get(..19)?).ok()?.parse().ok()?;
         return u64::try_from(number).ok().filter(|_| value.len() == 19);
@@ -383,6 +386,7 @@ mod tests {
             ("0", Some(0)),
             ("4294967296", Some(1 << 32)),
             ("9223372036854775807", Some(i64::MAX.cast_unsigned())),
+            ("-0", Some(0)),
             ("-1", None),
             ("1.5", None),
             ("1e3", None),

@@ -80,7 +80,9 @@ impl Lines {
             self.start = start;
         }
         self.partial.extend_from_slice(bytes);
-        self.check(self.partial.len() as u64, self.start)
+        // A CR at the end may turn out to belong to the line's end.
+        let line = self.partial.strip_suffix(b"\r").unwrap_or(&self.partial);
+        self.check(line.len() as u64, self.start)
     }
 
     fn carried_line(&mut self, chunk: &[u8], flushed: bool, sink: &mut impl Sink) -> Result<(), Error> {
@@ -123,12 +125,9 @@ impl Lines {
             return Ok(());
         }
         self.idle = 0;
-        self.shared.deliver(
-            chunk,
-            Frame { data, name: None, id_changed: false, id: &[], flushed },
-            start,
-            sink,
-        )
+        self.shared.require_text(data.bytes(chunk), start)?;
+        self.shared.deliver(chunk, Frame { data, name: None, id_changed: false, id: &[], flushed }, sink);
+        Ok(())
     }
 
     /// Holds a line of `length` bytes to the limits.

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use memchr::memchr2;
 
-use crate::decoder::{DecoderOptions, EndOfInput, Frame, Malformed, Mark, Piece, Shared, Sink, require_utf8};
+use crate::decoder::{DecoderOptions, EndOfInput, Frame, Mark, Piece, Shared, Sink};
 use crate::error::{Error, exceeded};
 use crate::limits::Limit;
 use crate::simd::{Backend, Task, dispatch};
@@ -79,8 +79,6 @@ pub(crate) struct Lines {
     data_buffer: Vec<u8>,
     /// Bytes of the buffer before the payload.
     data_head: usize,
-    /// Place of the payload's first byte in the stream.
-    data_start: u64,
     name: Option<Place>,
     name_buffer: Vec<u8>,
     id_buffer: Option<Vec<u8>>,
@@ -128,7 +126,6 @@ impl Lines {
             data: None,
             data_buffer: Vec::new(),
             data_head: 0,
-            data_start: 0,
             name: None,
             name_buffer: Vec::new(),
             id_buffer: None,
@@ -293,11 +290,14 @@ impl Lines {
             None => classify(&partial.kept, true),
         };
         self.check(kind, value as u64, partial.length, partial.start, true)?;
+        if kind == Kind::Data {
+            self.shared
+                .require_text(partial.kept.get(value..).unwrap_or_default(), partial.start + value as u64)?;
+        }
         if kind == Kind::Data && self.data.is_none() {
             // The common case of a payload in pieces: its line becomes the buffer, without another copy.
             std::mem::swap(&mut self.data_buffer, &mut partial.kept);
             self.data_head = value;
-            self.data_start = partial.start + value as u64;
             self.data = Some(Place::Buffer);
             self.reuse(partial.kept);
             return Ok(());
@@ -306,7 +306,7 @@ impl Lines {
         match kind {
             Kind::Data => self.append_data(chunk, bytes),
             Kind::Event => {
-                self.require_text(bytes, partial.start + value as u64)?;
+                self.shared.require_text(bytes, partial.start + value as u64)?;
                 self.name_buffer.clear();
                 self.name_buffer.extend_from_slice(bytes);
                 self.name = (!bytes.is_empty()).then_some(Place::Buffer);
@@ -343,16 +343,15 @@ impl Lines {
             self.check(kind, value as u64, length, start, true)?;
         }
         let place = range.start + value..range.end;
+        if let Kind::Data | Kind::Event = kind {
+            self.shared.require_text(line.get(value..).unwrap_or_default(), start + value as u64)?;
+        }
         match kind {
             Kind::Data if self.data.is_none() => {
-                self.data_start = start + value as u64;
                 self.data = Some(Place::Chunk(place));
             }
             Kind::Data => self.append_data(chunk, line.get(value..).unwrap_or_default()),
-            Kind::Event => {
-                self.require_text(line.get(value..).unwrap_or_default(), start + value as u64)?;
-                self.name = (!place.is_empty()).then_some(Place::Chunk(place));
-            }
+            Kind::Event => self.name = (!place.is_empty()).then_some(Place::Chunk(place)),
             _ => self.other(kind, line.get(value..).unwrap_or_default(), start + value as u64)?,
         }
         Ok(())
@@ -391,7 +390,7 @@ impl Lines {
         match kind {
             Kind::Comment => self.shared.counts.comments += 1,
             Kind::Id if !value.contains(&0) => {
-                self.require_text(value, start)?;
+                self.shared.require_text(value, start)?;
                 self.id_buffer = Some(value.to_vec());
             }
             Kind::Retry if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
@@ -404,10 +403,6 @@ impl Lines {
             _ => {}
         }
         Ok(())
-    }
-
-    fn require_text(&self, value: &[u8], start: u64) -> Result<(), Error> {
-        if self.shared.options.malformed == Malformed::Refuse { require_utf8(value, start) } else { Ok(()) }
     }
 
     /// Holds a line of `length` bytes, so far or in all, to the limits. What it breaks first, by offset, is
@@ -432,6 +427,10 @@ impl Lines {
             Kind::Id => (Limit::IdBytes, value.saturating_add(limits.max_id_bytes)),
             _ => (Limit::LineBytes, limits.max_line_bytes),
         };
+        if kind == Kind::Undecided {
+            // A few bytes that may become anything; they are held to the rest once that is known.
+            return if length <= own.1 { Ok(()) } else { Err(exceeded(own.0, own.1, start + own.1)) };
+        }
         let idle = limits.max_idle_bytes - self.idle.min(limits.max_idle_bytes);
         if kind == Kind::Data {
             if length <= own.1 && length <= limits.max_line_bytes && !full {
@@ -464,7 +463,8 @@ impl Lines {
             }
             return Ok(());
         }
-        self.deliver(chunk, false, sink)
+        self.deliver(chunk, false, sink);
+        Ok(())
     }
 
     #[inline]
@@ -476,8 +476,8 @@ impl Lines {
     }
 
     #[inline]
-    fn deliver(&mut self, chunk: &[u8], flushed: bool, sink: &mut impl Sink) -> Result<(), Error> {
-        let Some(data) = self.data.take() else { return Ok(()) };
+    fn deliver(&mut self, chunk: &[u8], flushed: bool, sink: &mut impl Sink) {
+        let Some(data) = self.data.take() else { return };
         let name = self.name.take();
         self.idle = 0;
         let carried = data == Place::Buffer;
@@ -495,14 +495,13 @@ impl Lines {
             id: &self.last_event_id,
             flushed,
         };
-        self.shared.deliver(chunk, frame, self.data_start, sink)?;
+        self.shared.deliver(chunk, frame, sink);
         if self.shared.counts.events != events {
             self.id_changed = false;
         }
         if carried && self.data_buffer.capacity() > KEEP_CAPACITY {
             self.data_buffer = Vec::new();
         }
-        Ok(())
     }
 
     pub(crate) fn finish(&mut self, sink: &mut impl Sink) -> Result<(), Error> {
@@ -524,7 +523,7 @@ impl Lines {
             && self.shared.may_flush(self.data_buffer.get(self.data_head..).unwrap_or_default())
         {
             self.settle_id();
-            self.deliver(&[], true, sink)?;
+            self.deliver(&[], true, sink);
         }
         self.data = None;
         self.name = None;
