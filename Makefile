@@ -1,18 +1,24 @@
 # Development happens in .venv, which these targets make and keep up to date; nothing outside it is touched.
 #   make test   the Rust and the Python tests
+#   make lint   formatting, clippy, ruff, mypy, and the stub against the extension
+#   make coverage    each module of the faces by its own tests, all branches
+#   make fuzz-smoke  every fuzz target for FUZZ_SECONDS (10)
 # Needs Python 3.11 or newer and cargo (https://rustup.rs).
 
 PYTHON ?= python3
 VENV ?= .venv
 
+FUZZ_SECONDS ?= 10
+
 BIN := $(VENV)/bin
+CARGO_FUZZ := target/tools/bin/cargo-fuzz
 WHEELS := target/wheels
 SOURCES := Cargo.toml Cargo.lock pyproject.toml \
 	$(shell find rust -name fuzz -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print) \
 	$(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup test bench lint clean
+.PHONY: help setup test bench lint coverage fuzz-smoke clean
 
 help:
 	@sed -n 's/^#   make/  make/p' $(MAKEFILE_LIST)
@@ -32,9 +38,18 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/stubtest penstock._penstock
+
+coverage: $(VENV)/.dev
+	$(BIN)/python tests/module_coverage.py
+
+# The sanitizer's flags are hidden on the stable toolchain; RUSTC_BOOTSTRAP shows them.
+fuzz-smoke: $(CARGO_FUZZ)
+	RUSTC_BOOTSTRAP=1 $(CARGO_FUZZ) build --fuzz-dir rust/fuzz
+	$(PYTHON) rust/fuzz/smoke.py --seconds $(FUZZ_SECONDS) --cargo-fuzz $(CARGO_FUZZ)
 
 clean:
-	rm -rf $(VENV) target .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) target rust/fuzz/target rust/fuzz/corpus .pytest_cache .mypy_cache .ruff_cache
 
 $(BIN)/maturin:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -42,6 +57,9 @@ $(BIN)/maturin:
 	@command -v cargo >/dev/null || { echo "make: cargo is missing; install Rust from https://rustup.rs" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'maturin>=1.14,<2'
+
+$(CARGO_FUZZ):
+	cargo install --quiet --locked --root target/tools cargo-fuzz
 
 # The wheel is built and installed as users get it. Reinstalling only it leaves what it needs alone.
 $(VENV)/.wheel: $(SOURCES) $(BIN)/maturin
