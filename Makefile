@@ -1,8 +1,11 @@
 # Development happens in .venv, which these targets make and keep up to date; nothing outside it is touched.
-#   make test   the Rust and the Python tests
-#   make lint   formatting, clippy, ruff, mypy, and the stub against the extension
+#   make test        the Rust and the Python tests
+#   make lint        formatting, clippy, ruff, mypy, and the stub against the extension
 #   make coverage    each module of the faces by its own tests, all branches
 #   make fuzz-smoke  every fuzz target for FUZZ_SECONDS (10)
+#   make bench       what penstock costs beside its peers: a table, and a dated record in benches/record
+#   make bench-core  what the Rust core costs alone
+#   make bench-test  every benchmark once, to see that it works
 # Needs Python 3.11 or newer and cargo (https://rustup.rs).
 
 PYTHON ?= python3
@@ -18,7 +21,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml \
 	$(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup test bench lint coverage fuzz-smoke clean
+.PHONY: help setup test bench bench-core bench-test lint coverage fuzz-smoke clean
 
 help:
 	@sed -n 's/^#   make/  make/p' $(MAKEFILE_LIST)
@@ -30,7 +33,14 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.bench
-	$(BIN)/python -m pytest benches
+	$(BIN)/python -m benches.report --record benches/record
+
+bench-core:
+	cargo bench -p penstock
+
+bench-test: $(VENV)/.bench
+	$(BIN)/python -m pytest benches --benchmark-disable
+	cargo bench -p penstock --quiet -- --test
 
 lint: $(VENV)/.dev
 	cargo fmt --all --check

@@ -1,0 +1,90 @@
+"""The table: what is measured, and what it is to cost.
+
+Targets are for one core of the machine that a record names. A ratio says how many times as long a peer must
+take, in the same run; peers without one are there to compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+OPENAI_TYPED: Final = "openai, typed stream"
+OPENAI_FINAL: Final = "openai, typed stream and accumulator"
+HTTPX_SSE_JSON: Final = "httpx-sse + json"
+MSGSPEC_TYPE: Final = "msgspec struct of type, on split lines"
+ORJSON_LINES: Final = "orjson alone, on split lines"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of work.
+
+    Attributes:
+        key: its name in the record.
+        work: its name in the table.
+        target: the most it may be, in `unit`; None where nothing was promised.
+        unit: of the figure; `×` is a ratio of times.
+        figure: what is compared with the target: the median time of the work itself, the median of what it
+            takes more than its reference, or how many times as long.
+        ratios: by peer, how many times as long the peer must take.
+    """
+
+    key: str
+    work: str
+    target: float | None = None
+    unit: Literal["ns", "ms", "MB", "×"] = "ns"
+    figure: Literal["time", "difference", "ratio"] = "time"
+    ratios: Mapping[str, float] = field(default_factory=dict)
+
+
+DECODE = Row(
+    "decode",
+    "feed, iterate, read type and delta",
+    180,
+    ratios={MSGSPEC_TYPE: 1, HTTPX_SSE_JSON: 20, OPENAI_TYPED: 300},
+)
+PROJECTION = Row("projection", 'feed with fields=("type", "delta")', 100, ratios={MSGSPEC_TYPE: 2})
+JSON = Row("json", "feed, json() of every event", 470, ratios={ORJSON_LINES: 1 / 0.85})
+SINGLE = Row("single", "one event a chunk: feed, read type and delta", 400)
+
+RESPONSE = Row("response", "bytes to the final Response", 150, ratios={OPENAI_FINAL: 500})
+CHAT = Row("chat", "bytes to the final ChatCompletion", ratios={})
+
+ASYNC_BATCHES = Row("async-batches", "async for batch, on top of decoding", 30, figure="difference")
+ASYNC_EVENTS = Row("async-events", "async for event, on top of decoding", 150, figure="difference")
+SYNC_EVENTS = Row("sync-events", "for event of a Stream, on top of decoding", figure="difference")
+
+OPENAI = Row("openai", "openai drop-in: Responses, type and delta", ratios={OPENAI_TYPED: 20})
+OPENAI_CHAT = Row("openai-chat", "openai drop-in: chat, content of each chunk", ratios={OPENAI_TYPED: 20})
+
+LINEAR = {
+    "line": Row("linear-line", "64 MiB against 16 MiB: one line", 4.5, "×", "ratio"),
+    "data-lines": Row("linear-data-lines", "64 MiB against 16 MiB: data lines", 4.5, "×", "ratio"),
+    "comments": Row("linear-comments", "64 MiB against 16 MiB: comments", 4.5, "×", "ratio"),
+    "arguments": Row("linear-arguments", "64 MiB against 16 MiB: tool arguments", 4.5, "×", "ratio"),
+}
+
+IMPORT = Row("import", "import penstock, on top of starting Python", 30, "ms", "difference")
+WHEEL = Row("wheel", "size of the wheel", 3, "MB")
+
+ROWS: Final = {
+    row.key: row
+    for row in (
+        DECODE,
+        PROJECTION,
+        JSON,
+        SINGLE,
+        RESPONSE,
+        CHAT,
+        ASYNC_BATCHES,
+        ASYNC_EVENTS,
+        SYNC_EVENTS,
+        OPENAI,
+        OPENAI_CHAT,
+        *LINEAR.values(),
+        IMPORT,
+        WHEEL,
+    )
+}
