@@ -7,7 +7,7 @@ take, in the same run; peers without one are there to compare.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 OPENAI_TYPED: Final = "openai, typed stream"
@@ -50,11 +50,17 @@ JSON = Row("json", "feed, json() of every event", 470, ratios={ORJSON_LINES: 1 /
 SINGLE = Row("single", "one event a chunk: feed, read type and delta", 400)
 
 RESPONSE = Row("response", "bytes to the final Response", 150, ratios={OPENAI_FINAL: 500})
-CHAT = Row("chat", "bytes to the final ChatCompletion", ratios={})
+CHAT = Row("chat", "bytes to the final ChatCompletion")
 
 ASYNC_BATCHES = Row("async-batches", "async for batch, on top of decoding", 30, figure="difference")
 ASYNC_EVENTS = Row("async-events", "async for event, on top of decoding", 150, figure="difference")
-SYNC_EVENTS = Row("sync-events", "for event of a Stream, on top of decoding", figure="difference")
+BLOCKING = Row("blocking", "for event of a Stream, on top of decoding", figure="difference")
+ASYNC_BATCHES_64K = replace(
+    ASYNC_BATCHES, key="async-batches-64k", work="async for batch, the same, in reads of 64 KiB"
+)
+ASYNC_EVENTS_64K = replace(
+    ASYNC_EVENTS, key="async-events-64k", work="async for event, the same, in reads of 64 KiB"
+)
 
 OPENAI = Row("openai", "openai drop-in: Responses, type and delta", ratios={OPENAI_TYPED: 20})
 OPENAI_CHAT = Row("openai-chat", "openai drop-in: chat, content of each chunk", ratios={OPENAI_TYPED: 20})
@@ -79,8 +85,10 @@ ROWS: Final = {
         RESPONSE,
         CHAT,
         ASYNC_BATCHES,
+        ASYNC_BATCHES_64K,
         ASYNC_EVENTS,
-        SYNC_EVENTS,
+        ASYNC_EVENTS_64K,
+        BLOCKING,
         OPENAI,
         OPENAI_CHAT,
         *LINEAR.values(),

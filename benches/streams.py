@@ -1,4 +1,4 @@
-"""The input of the benchmarks: streams as a server sends them, in reads of 1,400 bytes.
+"""The input of the benchmarks: streams as a server sends them, in the reads a client makes.
 
 Two sources. *Recordings* are what providers have sent, one JSON payload a line, from the folder that
 `PENSTOCK_RECORDINGS` names (by default `../shared/recordings` beside the project). *Generated* streams are
@@ -25,8 +25,11 @@ RECORDINGS = Path(
     os.environ.get("PENSTOCK_RECORDINGS") or Path(__file__).parents[2] / "shared" / "recordings"
 )
 
-READ_BYTES = 1400
+SEGMENT_BYTES = 1400
 """What one TCP segment carries, so what one read brings while a model is writing."""
+
+BUFFER_BYTES = 64 * 1024
+"""What a socket's buffer holds, so what one read brings when the reader is behind."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,12 @@ class Stream:
     Attributes:
         dialect: the API it belongs to.
         payloads: what stands after `data: `, without the `[DONE]` that ends a chat.
+        read_bytes: how much a read brings.
     """
 
     dialect: Dialect
     payloads: tuple[bytes, ...]
+    read_bytes: int = SEGMENT_BYTES
 
     @cached_property
     def frames(self) -> tuple[bytes, ...]:
@@ -53,9 +58,16 @@ class Stream:
 
     @cached_property
     def chunks(self) -> tuple[bytes, ...]:
-        """The wire in reads of `READ_BYTES`."""
-        wire = b"".join(self.frames)
-        return tuple(wire[at : at + READ_BYTES] for at in range(0, len(wire), READ_BYTES))
+        """The wire as reads bring it."""
+        wire, size = b"".join(self.frames), self.read_bytes
+        return tuple(wire[at : at + size] for at in range(0, len(wire), size))
+
+
+def joined(streams: Iterable[Stream], read_bytes: int) -> tuple[Stream, ...]:
+    """All of them as one long stream, in which what one costs to open and close does not show."""
+    streams = tuple(streams)
+    payloads = tuple(payload for stream in streams for payload in stream.payloads)
+    return (Stream(streams[0].dialect, payloads, read_bytes),) if streams else ()
 
 
 def events(streams: Iterable[Stream]) -> int:

@@ -14,7 +14,7 @@ import pytest
 
 from benches import rows
 from benches.measure import Measure, Pass
-from benches.streams import READ_BYTES
+from benches.streams import SEGMENT_BYTES
 from penstock import Decoder, Limits, ResponseAccumulator
 
 pytestmark = pytest.mark.benchmark(timer=process_time)
@@ -37,15 +37,15 @@ def one_event(head: bytes, piece: bytes, size: int) -> Pass:
 
 
 def line(size: int) -> Pass:
-    return one_event(b"data: ", b"x" * READ_BYTES, size)
+    return one_event(b"data: ", b"x" * SEGMENT_BYTES, size)
 
 
 def data_lines(size: int) -> Pass:
-    return one_event(b"", b"data: x\n" * (READ_BYTES // 8), size)
+    return one_event(b"", b"data: x\n" * (SEGMENT_BYTES // 8), size)
 
 
 def comments(size: int) -> Pass:
-    return one_event(b"", b": x\n" * (READ_BYTES // 4), size)
+    return one_event(b"", b": x\n" * (SEGMENT_BYTES // 4), size)
 
 
 def arguments(size: int) -> Pass:

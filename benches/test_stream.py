@@ -16,7 +16,7 @@ import pytest
 from benches import peers, rows
 from benches.measure import Measure
 from benches.rows import Row
-from benches.streams import RECORDINGS, SOURCES, Source, events, load
+from benches.streams import BUFFER_BYTES, RECORDINGS, SEGMENT_BYTES, SOURCES, Source, events, joined, load
 from benches.test_decode import EVENTS
 from penstock import AsyncStream, Stream
 
@@ -84,28 +84,41 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 @pytest.mark.parametrize(
-    ("row", "reader"),
-    [(rows.ASYNC_BATCHES, by_batches), (rows.ASYNC_EVENTS, by_events)],
-    ids=["batches", "events"],
+    ("row", "reader", "read_bytes"),
+    [
+        (rows.ASYNC_BATCHES, by_batches, SEGMENT_BYTES),
+        (rows.ASYNC_BATCHES_64K, by_batches, BUFFER_BYTES),
+        (rows.ASYNC_EVENTS, by_events, SEGMENT_BYTES),
+        (rows.ASYNC_EVENTS_64K, by_events, BUFFER_BYTES),
+    ],
+    ids=["batches", "batches-64k", "events", "events-64k"],
 )
 def test_async(
     measure: Measure,
     loop: asyncio.AbstractEventLoop,
     source: Source,
     row: Row,
-    reader: Callable[[peers.Streams], Awaitable[Any]],
+    reader: Callable[[peers.Streams], Awaitable[list[Any]]],
+    read_bytes: int,
 ) -> None:
-    beside_decoding(measure, source, row, lambda streams: loop.run_until_complete(reader(streams)))
+    def read(streams: peers.Streams) -> list[Any]:
+        return loop.run_until_complete(reader(streams))
+
+    beside_decoding(measure, source, row, read, read_bytes)
 
 
 def test_blocking(measure: Measure, source: Source) -> None:
-    beside_decoding(measure, source, rows.SYNC_EVENTS, blocking)
+    beside_decoding(measure, source, rows.BLOCKING, blocking, SEGMENT_BYTES)
 
 
 def beside_decoding(
-    measure: Measure, source: Source, row: Row, reader: Callable[[peers.Streams], list[Any]]
+    measure: Measure,
+    source: Source,
+    row: Row,
+    reader: Callable[[peers.Streams], list[Any]],
+    read_bytes: int,
 ) -> None:
-    streams = load(source, "responses")
+    streams = joined(load(source, "responses"), read_bytes)
     if not streams:
         pytest.skip(f"no recordings in {RECORDINGS}")
     decode = EVENTS.prepare(streams)
