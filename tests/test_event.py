@@ -148,6 +148,21 @@ def test_copies() -> None:
     assert copy.deepcopy(event).json() is not event.json() or copy.deepcopy(event) is event
 
 
+def test_repr_is_short_and_on_one_line() -> None:
+    for event in (
+        Event("x" * 100_000, name="n" * 250, id="i" * 1_000),
+        Event("\n\r\x00\x1b[31m\u2028\u202e", name="\n\x1b", id="\r\x00\u2029"),
+        Event(b"\xff\xfe\x80"),
+        Event('{"type":"\\u001b[2J\\n","delta":"' + "y" * 5_000 + '"}'),
+        Event("[" * 100_000),
+    ):
+        shown = repr(event)
+        assert len(shown) <= 400
+        assert shown.isprintable()
+        assert shown.startswith(("Event(", "<"))
+        assert str(event) == shown
+
+
 @pytest.mark.parametrize("carrier", CARRIERS)
 def test_construction_from_any_bytes_like_type(carrier: str) -> None:
     event = Event(CARRIERS[carrier](b'{"a":1}'))
@@ -186,7 +201,7 @@ def test_name_and_id_are_keyword_only() -> None:
 
 
 def test_a_str_that_cannot_be_encoded_is_a_value_error() -> None:
-    for options in ({"data": "\ud800"}, {"data": "", "name": "\udc00"}):
+    for options in ({"data": "\ud800"}, {"data": "", "name": "\udc00"}, {"data": "", "id": "\udfff"}):
         with pytest.raises(ValueError, match="surrogate"):
             Event(**options)
 

@@ -28,7 +28,7 @@ def read(text: bytes, name: str | None = None) -> dict[str, Any]:
         "type": _text(fields, "type") or (name or "message" if _text(fields, "type") is None else ""),
         **{key: _text(fields, key) for key in TEXTS},
         **{key: _index(fields, key) for key in INDICES},
-        "delta": _text(fields, "delta") if "delta" in fields else _chat_text(fields.get("choices")),
+        "delta": _delta(fields),
     }
 
 
@@ -42,8 +42,10 @@ def _index(fields: Mapping[str, Any], key: str, missing: int | None = None) -> i
     return value if type(value) is int and 0 <= value < 1 << 63 else None
 
 
-def _chat_text(choices: Any) -> str | None:
-    text = None
+def _delta(fields: Mapping[str, Any]) -> str | None:
+    if "type" in fields or "delta" in fields:  # a chunk of Chat Completions has neither
+        return _text(fields, "delta")
+    choices, text = fields.get("choices"), None
     for place, choice in enumerate(choices if isinstance(choices, list) else []):
         if isinstance(choice, dict) and _index(choice, "index", place) == 0:
             delta = choice.get("delta")
@@ -71,6 +73,8 @@ PAYLOADS = [
     '{"choices":[{"index":0,"delta":{"content":"a"}},{"index":0}]}',
     '{"choices":[{"index":"0","delta":{"content":"x"}},{"index":0.0,"delta":{"content":"y"}}]}',
     '{"choices":[{"index":null,"delta":{"content":"x"}},{"index":false,"delta":{"content":"y"}}]}',
+    '{"choices":[{"index":0,"delta":{"content":"not a chunk"}}],"type":"x"}',
+    '{"type":null,"choices":[{"index":0,"delta":{"content":"not a chunk"}}]}',
     '{"choices":[]}',
     '{"choices":null}',
     '{"choices":{"index":0,"delta":{"content":"no list"}}}',
@@ -103,6 +107,7 @@ PAYLOADS = [
     '{"sequence_number":1,"sequence_number":"x"}',
     '{"sequence_number":"1"}',
     '{"sequence_number":-1}',
+    '{"sequence_number":-0}',
     '{"sequence_number":1.0}',
     '{"sequence_number":1e2}',
     '{"sequence_number":true}',
@@ -294,7 +299,7 @@ def test_objects_do_not_depend_on_the_events_before_nor_on_what_became_of_theirs
 def test_limits_and_strictness_hold_for_the_hundredth_event_as_for_the_first() -> None:
     limits = Limits(max_number_digits=3, max_depth=3)
     good = [b'{"type":"x","n":%d,"l":[{"s":"a"}]}' % number for number in range(100)]
-    for bad in (b'{"type":"x","n":1,"l":[{"s":[[]]}]}',):
+    for bad in (b'{"type":"x","n":1234,"l":[{"s":"a"}]}', b'{"type":"x","n":1,"l":[{"s":[[]]}]}'):
         *events, last = Decoder(limits=limits).feed(framed([*good, bad]))
         assert [event["n"] for event in events] == list(range(100))
         with pytest.raises(LimitExceeded):

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from cases import LimitCase, limit_cases
 from feeding import CARRIERS, feedings, run
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from penstock import DecodeError, Decoder, Event, LimitExceeded, Limits
 
@@ -70,6 +72,40 @@ def test_a_failed_decoder_stays_failed(case: LimitCase) -> None:
         assert repeated.value.events == []
     assert decoder.failed
     assert decoder.events == case.events
+
+
+PIECES = [
+    b"data: ",
+    b"data",
+    b":",
+    b" ",
+    b"x",
+    b"xxxx",
+    b"\n",
+    b"\n",
+    b"\r",
+    b"\r\n",
+    b"event: ",
+    b"id: ",
+    b"retry: 5",
+    b"foo",
+]
+NAMES = ["max_line_bytes", "max_event_bytes", "max_idle_bytes", "max_id_bytes", "max_event_name_bytes"]
+
+
+@settings(max_examples=1_000, deadline=None, derandomize=True)
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=16).map(b"".join),
+    st.dictionaries(st.sampled_from(NAMES), st.integers(0, 12), min_size=1),
+    st.sampled_from(["sse", "ndjson"]),
+)
+def test_whatever_is_passed_first_is_reported_however_it_is_cut(
+    stream: bytes, bounds: dict[str, Any], framing: Any
+) -> None:
+    limits = Limits(**bounds)
+    whole = run(Decoder(framing=framing, limits=limits), [stream])
+    for chunks in feedings(stream, seed=len(stream)):
+        assert run(Decoder(framing=framing, limits=limits), chunks) == whole, chunks
 
 
 def test_rows_of_an_error_in_a_projection_are_kept_too() -> None:

@@ -150,6 +150,20 @@ def test_a_hundred_thousand_streams_in_one_process() -> None:
     assert grown <= 4 * MIB
 
 
+def test_a_small_event_does_not_keep_its_large_chunk_alive() -> None:
+    grown = script("""
+        decoder = Decoder()
+        kept = []
+        start = memory("VmRSS")
+        for _ in range(64):
+            chunk = b"data: small\\n\\n: " + b"c" * (900 * 1024) + b"\\n"
+            kept += decoder.feed(chunk)
+        assert len(kept) == 64
+        print(memory("VmRSS") - start)
+    """)
+    assert grown <= 8 * MIB
+
+
 def test_a_large_event_is_given_back() -> None:
     grown = script("""
         decoder = Decoder()
