@@ -1,14 +1,13 @@
 //! `Event`: a frozen view on the bytes of one event.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use penstock::{Field, Fields, Head, Scanner, Span};
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PyString, PyTuple};
 
 use crate::decoder::{join, with_bytes};
@@ -41,7 +40,7 @@ pub(crate) struct Event {
     head: Head,
     context: Arc<Context>,
     flushed: bool,
-    object: PyOnceLock<Py<PyAny>>,
+    object: OnceLock<Py<PyAny>>,
 }
 
 /// Characters of a type or id that a repr shows.
@@ -70,7 +69,7 @@ impl Event {
         let all = bytes.as_bytes(py);
         let reader = Reader { py, payload: data.of(all), name: name.of(all), head: &head };
         let r#type = reader.event_type()?.unbind();
-        Ok(Self { r#type, bytes, data, name, id, head, context, flushed, object: PyOnceLock::new() })
+        Ok(Self { r#type, bytes, data, name, id, head, context, flushed, object: OnceLock::new() })
     }
 
     /// The payload.
@@ -85,8 +84,13 @@ impl Event {
 
     /// The payload's object, built on first use.
     fn object<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
-        let object = self.object.get_or_try_init(py, || self.build(py).map(Bound::unbind))?;
-        Ok(object.bind(py))
+        if let Some(object) = self.object.get() {
+            return Ok(object.bind(py));
+        }
+        // Two threads may build it at once; the first one's is kept. Making the second wait would cost every
+        // first read a release of the GIL.
+        let built = self.build(py)?.unbind();
+        Ok(self.object.get_or_init(|| built).bind(py))
     }
 
     fn build<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {

@@ -5,12 +5,12 @@
 
 #![allow(unsafe_code, reason = "containers are filled in place")]
 
-use penstock::json::{Cursor, Kind, Number, RawStr};
+use penstock::json::{Kind, RawStr, Stopped, Visitor, visit};
 use penstock::{Error, Limit, Limits, TextReason};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::PyBool;
 
 use crate::errors::raise;
 use crate::strings::{self, Words};
@@ -71,13 +71,17 @@ impl Default for Options {
 
 /// The Python object of one JSON text.
 pub(crate) fn to_python<'py>(py: Python<'py>, text: &[u8], options: Options) -> PyResult<Bound<'py, PyAny>> {
-    let mut builder =
-        Builder { py, words: strings::words(py)?, options, values: Values(Vec::new()), open: Vec::new() };
-    let mut cursor = Cursor::new(text);
-    builder.build(&mut cursor).map_err(|failure| failure.into_err(py))
+    let plain = text.is_ascii() && !text.contains(&b'\\');
+    let words = strings::words(py)?;
+    let mut builder = Builder { py, words, options, plain, values: Values(Vec::new()), open: Vec::new() };
+    match visit(text, options.max_depth, &mut builder) {
+        Ok(()) => builder.finish(),
+        Err(Stopped::Text(error)) => Err(raise(py, &error)),
+        Err(Stopped::Visitor(failure)) => Err(failure.into_err(py)),
+    }
 }
 
-/// What can go wrong: the text, or Python.
+/// What can go wrong with a value: its text, or Python.
 enum Failure {
     Text(Error),
     Python(PyErr),
@@ -137,149 +141,54 @@ impl Drop for Values {
     }
 }
 
-/// A container that is open: what it is and where its values start on the stack.
-#[derive(Clone, Copy)]
-struct Open {
-    object: bool,
-    start: usize,
-}
-
 struct Builder<'py> {
     py: Python<'py>,
     words: &'py Words,
     options: Options,
+    /// Nothing in the text needs decoding: it is ASCII without escapes.
+    plain: bool,
     values: Values,
-    open: Vec<Open>,
+    /// Where the values of each open container start.
+    open: Vec<usize>,
 }
 
 impl<'py> Builder<'py> {
-    fn build(&mut self, cursor: &mut Cursor<'_>) -> Result<Bound<'py, PyAny>, Failure> {
-        loop {
-            if self.start_value(cursor)? {
-                continue;
-            }
-            // A value ended; close what ends with it.
-            loop {
-                let Some(&Open { object, start }) = self.open.last() else {
-                    cursor.end()?;
-                    let Some(value) = self.values.0.pop() else {
-                        return Err(PyMemoryError::new_err(()).into());
-                    };
-                    // SAFETY: the reference was owned by the stack and is handed over.
-                    return Ok(unsafe { Bound::from_owned_ptr(self.py, value) });
-                };
-                if cursor.more(if object { b'}' } else { b']' })? {
-                    if object {
-                        self.key(cursor)?;
-                    }
-                    break;
-                }
-                self.open.pop();
-                self.close(object, start)?;
-            }
-        }
+    fn finish(mut self) -> PyResult<Bound<'py, PyAny>> {
+        // The visit ended well, so exactly one value is left.
+        let Some(value) = self.values.0.pop() else { return Err(PyMemoryError::new_err(())) };
+        // SAFETY: the reference was owned by the stack and is handed over.
+        Ok(unsafe { Bound::from_owned_ptr(self.py, value) })
     }
 
-    /// Reads one value, or the opening of a container, which is true when a value follows in it.
-    #[inline]
-    fn start_value(&mut self, cursor: &mut Cursor<'_>) -> Result<bool, Failure> {
-        let kind = cursor.kind()?;
-        match kind {
-            Kind::String => {
-                let start = cursor.position();
-                let text = cursor.string()?;
-                let string = self.string(text, start)?;
-                self.push(string.into_any());
-            }
-            Kind::Number => {
-                let start = cursor.position();
-                let number = cursor.number()?;
-                let number = self.number(number, start)?;
-                self.push(number);
-            }
-            Kind::Object | Kind::Array => {
-                let object = kind == Kind::Object;
-                let at = cursor.position();
-                if self.open.len() as u64 >= self.options.max_depth {
-                    let maximum = self.options.max_depth;
-                    let offset = at as u64;
-                    return Err(
-                        Error::Limit { limit: Limit::Depth, maximum, value: maximum + 1, offset }.into()
-                    );
-                }
-                let start = self.values.0.len();
-                let filled = if object { cursor.open_object()? } else { cursor.open_array()? };
-                if !filled {
-                    self.close(object, start)?;
-                    return Ok(false);
-                }
-                self.open.push(Open { object, start });
-                if object {
-                    self.key(cursor)?;
-                }
-                return Ok(true);
-            }
-            Kind::True | Kind::False | Kind::Null => {
-                cursor.literal(kind)?;
-                // SAFETY: the singletons always exist; a new reference is made for the stack.
-                let value = unsafe {
-                    match kind {
-                        Kind::True => ffi::Py_True(),
-                        Kind::False => ffi::Py_False(),
-                        _ => ffi::Py_None(),
-                    }
-                };
-                // SAFETY: as above.
-                unsafe { ffi::Py_INCREF(value) };
-                self.values.0.push(value);
-            }
-        }
-        Ok(false)
-    }
-
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, value: Bound<'py, PyAny>) {
         self.values.0.push(value.into_ptr());
     }
 
-    #[inline]
-    fn key(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Failure> {
-        cursor.skip_space();
-        let start = cursor.position();
-        let key = cursor.key()?;
-        self.refuse_lossy(key, start)?;
-        let key = self.words.string(self.py, key)?;
-        self.push(key.into_any());
-        Ok(())
+    #[inline(always)]
+    fn raw<'a>(&self, raw: &'a [u8]) -> RawStr<'a> {
+        if self.plain { RawStr { raw, escaped: false, ascii: true } } else { RawStr::checked(raw) }
     }
 
-    #[inline]
-    fn string(&mut self, text: RawStr<'_>, start: usize) -> Result<Bound<'py, PyString>, Failure> {
-        self.refuse_lossy(text, start)?;
-        Ok(strings::string(self.py, text)?)
-    }
-
-    #[inline]
-    fn refuse_lossy(&self, text: RawStr<'_>, start: usize) -> Result<(), Failure> {
+    #[inline(always)]
+    fn refuse_lossy(&self, text: RawStr<'_>, at: usize) -> Result<(), Failure> {
         if self.options.strict && strings::is_lossy(text) {
             let utf8 = std::str::from_utf8(text.raw).is_ok();
             let reason = if utf8 { TextReason::LoneSurrogate } else { TextReason::InvalidUtf8 };
-            return Err(Error::Text { reason, offset: start as u64 }.into());
+            return Err(Error::Text { reason, offset: at as u64 }.into());
         }
         Ok(())
     }
 
-    #[inline]
-    fn number(&self, number: Number<'_>, start: usize) -> Result<Bound<'py, PyAny>, Failure> {
-        let raw = number.raw;
+    fn number(&self, raw: &[u8], at: usize) -> Result<Bound<'py, PyAny>, Failure> {
         let text = std::str::from_utf8(raw).unwrap_or_default();
-        if !number.integer {
+        if text.contains(['.', 'e', 'E']) {
             let value: f64 = text.parse().unwrap_or(f64::NAN);
             return Ok(value.into_pyobject(self.py).map_err(PyErr::from)?.into_any());
         }
         let digits = (raw.len() - usize::from(raw.first() == Some(&b'-'))) as u64;
         if digits > self.options.max_number_digits {
-            return Err(too_long(self.options.max_number_digits, start));
+            return Err(too_long(self.options.max_number_digits, at));
         }
         if let Ok(value) = text.parse::<i64>() {
             // SAFETY: the result is a new reference or null with an exception set.
@@ -295,18 +204,11 @@ impl<'py> Builder<'py> {
             // The interpreter's own bound (`sys.set_int_max_str_digits`) is the only thing left to refuse it.
             let maximum =
                 self.py.import("sys").and_then(|sys| sys.call_method0("get_int_max_str_digits")?.extract());
-            too_long(maximum.unwrap_or(self.options.max_number_digits), start)
+            too_long(maximum.unwrap_or(self.options.max_number_digits), at)
         })
     }
 
-    /// Makes the container of all values from `start` on.
-    #[inline]
-    fn close(&mut self, object: bool, start: usize) -> PyResult<()> {
-        let container = if object { self.dict(start)? } else { self.list(start)? };
-        self.values.0.push(container.into_ptr());
-        Ok(())
-    }
-
+    #[inline(always)]
     fn list(&mut self, start: usize) -> PyResult<Bound<'py, PyAny>> {
         let length = self.values.0.len() - start;
         // SAFETY: the result is a new reference or null with an exception set.
@@ -318,6 +220,7 @@ impl<'py> Builder<'py> {
         Ok(list)
     }
 
+    #[inline(always)]
     fn dict(&mut self, start: usize) -> PyResult<Bound<'py, PyAny>> {
         let members = self.values.0.get(start..).unwrap_or_default();
         // SAFETY: the result is a new reference or null with an exception set.
@@ -334,5 +237,56 @@ impl<'py> Builder<'py> {
             unsafe { ffi::Py_DECREF(value) };
         }
         Ok(dict)
+    }
+}
+
+impl Visitor for Builder<'_> {
+    type Error = Failure;
+
+    #[inline(always)]
+    fn open(&mut self, _: bool) {
+        self.open.push(self.values.0.len());
+    }
+
+    #[inline(always)]
+    fn close(&mut self, object: bool) -> Result<(), Failure> {
+        let start = self.open.pop().unwrap_or_default();
+        let container = if object { self.dict(start)? } else { self.list(start)? };
+        self.push(container);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn key(&mut self, raw: &[u8], at: usize) -> Result<(), Failure> {
+        let key = if let Some(word) = self.words.find(raw) {
+            word.bind(self.py).clone()
+        } else {
+            let text = self.raw(raw);
+            self.refuse_lossy(text, at)?;
+            strings::string(self.py, text)?
+        };
+        self.push(key.into_any());
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn string(&mut self, raw: &[u8], at: usize) -> Result<(), Failure> {
+        let text = self.raw(raw);
+        self.refuse_lossy(text, at)?;
+        let string = strings::string(self.py, text)?;
+        self.push(string.into_any());
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn scalar(&mut self, kind: Kind, raw: &[u8], at: usize) -> Result<(), Failure> {
+        let value = match kind {
+            Kind::Number => self.number(raw, at)?,
+            Kind::True => PyBool::new(self.py, true).to_owned().into_any(),
+            Kind::False => PyBool::new(self.py, false).to_owned().into_any(),
+            _ => self.py.None().into_bound(self.py),
+        };
+        self.push(value);
+        Ok(())
     }
 }

@@ -139,7 +139,8 @@ pub(crate) fn string<'py>(py: Python<'py>, text: RawStr<'_>) -> PyResult<Bound<'
     }
     let mut decoded = Vec::with_capacity(text.raw.len());
     push_lossy(text, &mut decoded);
-    Ok(utf8(py, &decoded))
+    // Decoding leaves valid UTF-8, which this checks once more.
+    Ok(std::str::from_utf8(&decoded).map_or_else(|_| utf8(py, &decoded), |valid| PyString::new(py, valid)))
 }
 
 /// A new Python string from bytes that should be UTF-8; what is not becomes U+FFFD.

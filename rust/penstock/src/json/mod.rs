@@ -9,6 +9,7 @@ mod partial;
 mod partial_text;
 mod text;
 mod tokens;
+mod visit;
 mod walk;
 mod write;
 
@@ -16,5 +17,6 @@ pub use cursor::{Cursor, Kind, Number, RawStr};
 pub use partial::{PartialJson, PartialSink, PartialState};
 pub use text::{Surrogates, push_escaped, push_lossy, push_wtf8};
 pub(crate) use tokens::{Invalid, Token, Tokens};
+pub use visit::{Stopped, Visitor, visit};
 pub use walk::{elements, entries, spells};
 pub use write::{Edit, merge, patch, push_comma, push_key, push_string};
