@@ -73,13 +73,24 @@ impl Default for Options {
 pub(crate) fn to_python<'py>(py: Python<'py>, text: &[u8], options: Options) -> PyResult<Bound<'py, PyAny>> {
     let plain = text.is_ascii() && !text.contains(&b'\\');
     let words = strings::words(py)?;
-    let mut builder = Builder { py, words, options, plain, values: Values(Vec::new()), open: Vec::new() };
+    let mut builder = Builder {
+        py,
+        words,
+        options,
+        plain,
+        values: Values(Vec::with_capacity(USUAL_VALUES)),
+        open: Vec::with_capacity(USUAL_DEPTH),
+    };
     match visit(text, options.max_depth, &mut builder) {
         Ok(()) => builder.finish(),
         Err(Stopped::Text(error)) => Err(raise(py, &error)),
         Err(Stopped::Visitor(failure)) => Err(failure.into_err(py)),
     }
 }
+
+/// Room for the values that wait for their containers, and for the containers that are open.
+const USUAL_VALUES: usize = 64;
+const USUAL_DEPTH: usize = 8;
 
 /// What can go wrong with a value: its text, or Python.
 enum Failure {

@@ -6,7 +6,7 @@
 #![allow(unsafe_code, reason = "strings are filled in place")]
 
 use penstock::json::{RawStr, push_lossy};
-use penstock::{EventType, Field};
+use penstock::{EventType, Field, Folded};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -39,7 +39,19 @@ const WORDS: &str = "\
     tool_usage tool_use tools top_logprobs top_p total_tokens truncation type url url_citation usage user user_location \
     verbosity web_search web_search_call x_groq";
 
-type Word = (Box<[u8]>, Py<PyString>);
+/// A word as numbers to compare, as bytes where it is too long for that, and as Python has it.
+struct Word {
+    folded: Folded,
+    bytes: Box<[u8]>,
+    string: Py<PyString>,
+}
+
+impl Word {
+    #[inline]
+    fn is(&self, folded: Folded, word: &[u8]) -> bool {
+        self.folded == folded && self.bytes.len() == word.len() && (word.len() <= 16 || *self.bytes == *word)
+    }
+}
 
 /// The words every stream repeats, as interned Python strings.
 pub(crate) struct Words {
@@ -74,25 +86,29 @@ impl Words {
     }
 
     fn insert(&mut self, py: Python<'_>, word: &str) {
-        let mut slot = hash(word.as_bytes());
-        while let Some(Some((held, _))) = self.slots.get(slot % SLOTS) {
-            if **held == *word.as_bytes() {
+        let bytes = word.as_bytes();
+        let folded = Folded::new(bytes);
+        let mut slot = folded.slot(bytes.len(), SLOTS.ilog2());
+        while let Some(Some(held)) = self.slots.get(slot % SLOTS) {
+            if held.is(folded, bytes) {
                 return;
             }
             slot += 1;
         }
         if let Some(free) = self.slots.get_mut(slot % SLOTS) {
-            *free = Some((Box::from(word.as_bytes()), PyString::intern(py, word).unbind()));
+            *free =
+                Some(Word { folded, bytes: Box::from(bytes), string: PyString::intern(py, word).unbind() });
         }
     }
 
     /// The interned string of a word, if it is one of the table's.
     #[inline]
     pub(crate) fn find(&self, word: &[u8]) -> Option<&Py<PyString>> {
-        let mut slot = hash(word);
-        while let Some(Some((held, string))) = self.slots.get(slot % SLOTS) {
-            if **held == *word {
-                return Some(string);
+        let folded = Folded::new(word);
+        let mut slot = folded.slot(word.len(), SLOTS.ilog2());
+        while let Some(Some(held)) = self.slots.get(slot % SLOTS) {
+            if held.is(folded, word) {
+                return Some(&held.string);
             }
             slot += 1;
         }
@@ -115,36 +131,34 @@ impl Words {
     }
 }
 
-/// A slot number from a word's length and its first and last eight bytes.
-#[inline]
-fn hash(word: &[u8]) -> usize {
-    let (first, last) = match (word.first_chunk::<8>(), word.last_chunk::<8>()) {
-        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
-        _ => (word.iter().fold(0, |packed, &byte| packed << 8 | u64::from(byte)), 0),
-    };
-    let mixed = (first ^ last.rotate_left(29) ^ word.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 54) as usize
-}
-
 /// A new Python string; lone surrogates and invalid UTF-8 become U+FFFD.
 #[inline]
 pub(crate) fn string<'py>(py: Python<'py>, text: RawStr<'_>) -> PyResult<Bound<'py, PyString>> {
     if text.ascii && !text.escaped {
         return ascii(py, text.raw);
     }
-    if !text.escaped
-        && let Ok(valid) = std::str::from_utf8(text.raw)
-    {
-        return Ok(PyString::new(py, valid));
+    if !text.escaped {
+        return Ok(utf8(py, text.raw));
     }
     let mut decoded = Vec::with_capacity(text.raw.len());
     push_lossy(text, &mut decoded);
-    // Decoding leaves valid UTF-8, which this checks once more.
-    Ok(std::str::from_utf8(&decoded).map_or_else(|_| utf8(py, &decoded), |valid| PyString::new(py, valid)))
+    Ok(utf8(py, &decoded))
 }
 
 /// A new Python string from bytes that should be UTF-8; what is not becomes U+FFFD.
 pub(crate) fn utf8<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
+    let start = bytes.as_ptr().cast();
+    // SAFETY: the pointer and length are those of a live slice; the result is a new reference, or null with an
+    // exception set when the bytes are not UTF-8.
+    let decoded = unsafe {
+        let raw = ffi::PyUnicode_DecodeUTF8(start, bytes.len().cast_signed(), std::ptr::null());
+        Bound::from_owned_ptr_or_opt(py, raw)
+    };
+    if let Some(string) = decoded {
+        // SAFETY: the function returns nothing but strings.
+        return unsafe { string.cast_into_unchecked() };
+    }
+    drop(PyErr::take(py));
     PyString::new(py, &String::from_utf8_lossy(bytes))
 }
 

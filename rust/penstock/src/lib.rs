@@ -27,3 +27,4 @@ pub use error::{Error, JsonReason, TextReason};
 pub use event::{EventType, Field, Fields, Head, Span};
 pub use limits::{Limit, Limits};
 pub use shape::{Fillings, Hole, Scanner, Shape};
+pub use vocabulary::Folded;

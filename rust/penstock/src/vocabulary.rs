@@ -5,7 +5,7 @@ pub(crate) const SLOTS: usize = 256;
 
 /// A word folded into two numbers that tell words of one length up to sixteen bytes apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Folded {
+pub struct Folded {
     first: u64,
     last: u64,
 }
@@ -14,7 +14,7 @@ impl Folded {
     /// Folds a word: its first and last eight bytes, or four, or all there are.
     #[inline]
     #[must_use]
-    pub(crate) const fn new(word: &[u8]) -> Self {
+    pub const fn new(word: &[u8]) -> Self {
         if let (Some(first), Some(last)) = (word.first_chunk::<8>(), word.last_chunk::<8>()) {
             return Self { first: u64::from_le_bytes(*first), last: u64::from_le_bytes(*last) };
         }
@@ -33,7 +33,7 @@ impl Folded {
     /// A slot number below 2^`bits`. Event types start alike, so their ends and lengths count most.
     #[inline]
     #[must_use]
-    pub(crate) const fn slot(self, length: usize, bits: u32) -> usize {
+    pub const fn slot(self, length: usize, bits: u32) -> usize {
         let mixed =
             (self.first ^ self.last.rotate_left(29) ^ length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mixed >> (64 - bits)) as usize
