@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,7 +114,8 @@ def _choice(index: int, delta: JSON, finish_reason: str | None = None) -> JSON:
 
 
 def _deltas(script: Script, number: int) -> Iterator[JSON]:
-    yield {"role": "assistant", "content": "", "refusal": None}
+    speaks = any(isinstance(item, Message) and not item.refusal for item in script.items)
+    yield {"role": "assistant", "content": "" if speaks else None, "refusal": None}
     calls = 0
     for item in script.items:
         if isinstance(item, Reasoning | Message):
@@ -154,6 +155,11 @@ def _usage(script: Script, input_tokens: int, choices: int) -> JSON:
     }
 
 
+def _joined(messages: Iterable[Message]) -> str | None:
+    texts = [message.text for message in messages]
+    return "".join(texts) if texts else None
+
+
 def completion(body: JSON, script: Script, number: int, input_tokens: int) -> JSON:
     """The whole completion object, as the answer to a request that does not stream. Raises `HttpError`."""
     if script.outcome == "failed":
@@ -161,8 +167,8 @@ def completion(body: JSON, script: Script, number: int, input_tokens: int) -> JS
     messages = [item for item in script.items if isinstance(item, Message)]
     message: JSON = {
         "role": "assistant",
-        "content": "".join(item.text for item in messages if not item.refusal) or None,
-        "refusal": "".join(item.text for item in messages if item.refusal) or None,
+        "content": _joined(item for item in messages if not item.refusal),
+        "refusal": _joined(item for item in messages if item.refusal),
     }
     thoughts = [text for item in script.items if isinstance(item, Reasoning) for text in item.summary]
     if thoughts:
