@@ -132,7 +132,7 @@ struct Output<'a, 'py> {
 }
 
 impl<'py> Output<'_, 'py> {
-    #[inline]
+    #[inline(always)]
     fn event(&mut self, frame: &Frame<'_>) -> PyResult<Bound<'py, PyAny>> {
         let py = self.chunk.py();
         let id = self.id.as_ref().map(|id| id.clone_ref(py));
@@ -381,7 +381,8 @@ impl Decoder {
         })
     }
 
-    /// Ends the input. May be called again, to no effect.
+    /// Ends the input: what is unfinished is dropped or flushed. May be called again, to no effect; bytes fed later are
+    /// read as new lines of the same stream.
     ///
     /// Returns:
     ///     The event that was unfinished, if `eof="flush"` and its payload is whole.

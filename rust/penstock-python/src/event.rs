@@ -20,13 +20,14 @@ use crate::template::Template;
 ///
 /// Reading an attribute decodes that field alone and builds no dict; `event["key"]`, `get`, `in`, `keys()` and
 /// iteration read the payload as the JSON object that `json()` builds, once. Two events are equal when their
-/// payload, name and id are. An event is always true.
+/// payload, name and id are. An event is always true. It takes no part in garbage collection, so an event that is
+/// put into its own `json()` object is never freed.
 ///
 /// Args:
 ///     data: the payload, usually one JSON text; a str is encoded as UTF-8.
 ///     name: the `event` field of the frame.
 ///     id: the stream's last event id.
-#[pyclass(frozen, mapping, freelist = 256, module = "penstock")]
+#[pyclass(frozen, mapping, module = "penstock")]
 pub(crate) struct Event {
     /// The JSON `type` if the payload has one, else the frame's name, else "message".
     #[pyo3(get)]
@@ -63,7 +64,7 @@ pub(crate) struct Parts {
 }
 
 impl Event {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of(py: Python<'_>, parts: Parts, head: Head, context: Arc<Context>) -> PyResult<Self> {
         let Parts { bytes, data, name, id, flushed } = parts;
         let all = bytes.as_bytes(py);
@@ -246,8 +247,8 @@ impl Event {
         self.read(py, |reader| reader.stream_id())
     }
 
-    /// The text this event adds: its `delta` if that is a string; for a Chat Completions chunk the content of
-    /// the choice with index 0. None if it adds none.
+    /// The text this event adds: its `delta` if that is a string; for a Chat Completions chunk, which has neither
+    /// `type` nor `delta`, the content of the choice with index 0. None if it adds none.
     #[getter]
     fn delta<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
         self.read(py, |reader| reader.delta())
