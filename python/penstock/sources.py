@@ -21,13 +21,10 @@ nothing else depends on.
 from __future__ import annotations
 
 import io
-import socket
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from inspect import iscoroutinefunction
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -36,6 +33,9 @@ Chunk: TypeAlias = bytes | bytearray | memoryview
 
 READ_BYTES: Final = 64 * 1024
 """The most one read takes: what a socket buffer commonly holds."""
+
+CO_COROUTINE: Final = 0x80
+"""The flag of code that belongs to an `async def`."""
 
 _BYTES_LIKE: Final = (bytes, bytearray, memoryview)
 
@@ -56,8 +56,7 @@ _SOCKET_PATHS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Http:
+class Http(NamedTuple):
     """What an HTTP response says before its body.
 
     Attributes:
@@ -74,8 +73,7 @@ class Http:
     live: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """Where a `Stream` takes its bytes from.
 
     Attributes:
@@ -91,8 +89,7 @@ class Source:
     http: Http | None
 
 
-@dataclass(frozen=True, slots=True)
-class AsyncReader:
+class AsyncReader(NamedTuple):
     """An awaitable read that may be cancelled at any time and loses nothing; no task is needed around it.
 
     Attributes:
@@ -109,8 +106,7 @@ class AsyncReader:
     http: Http | None
 
 
-@dataclass(frozen=True, slots=True)
-class AsyncChunks:
+class AsyncChunks(NamedTuple):
     """Chunks whose iteration a cancelled read would destroy, as that of async generators: for a pump to read.
 
     `aclose` lets go of everything; it may be called again and raises nothing but cancellation.
@@ -168,7 +164,7 @@ def open_async_source(source: Any) -> AsyncReader | AsyncChunks:
     elif hasattr(source, "feed_eof") and hasattr(source, "read"):  # asyncio's; its writer stays the user's
         take = partial(source.read, READ_BYTES)
         return AsyncReader(take, source.set_exception, partial(_asyncio_rest, source), _nothing, None)
-    elif iscoroutinefunction(getattr(source, "read", None)):
+    elif _is_async(getattr(source, "read", None)):
         chunks = _AsyncReads(partial(source.read, READ_BYTES))
     elif hasattr(source, "__aiter__"):
         chunks = source.__aiter__()
@@ -223,13 +219,19 @@ def _connection_socket(response: Any) -> object:
 
 def _shutdown(sock: object) -> Callable[[], None] | None:
     """A call that ends reads of `sock`; None if it is no socket of the operating system."""
-    return partial(_shutdown_socket, sock) if isinstance(sock, socket.socket) else None
+    if sock is None:
+        return None
+    import socket  # noqa: PLC0415 - whoever has one has imported it
 
+    if not isinstance(sock, socket.socket):
+        return None
 
-def _shutdown_socket(sock: socket.socket) -> None:
-    # The base class's method: that of an `SSLSocket` drops its TLS state under the reading thread's feet.
-    with suppress(OSError):
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    def shutdown() -> None:
+        # The base class's method: that of an `SSLSocket` drops its TLS state under the reading thread's feet.
+        with suppress(OSError):
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    return shutdown
 
 
 def _close(*holders: Any) -> None:
@@ -249,6 +251,11 @@ async def _aclose(*holders: Any) -> None:
 
 def _nothing(_error: BaseException | None = None) -> None:
     """There is nothing to let go of, and no read to fail."""
+
+
+def _is_async(function: object) -> bool:
+    # As `inspect` does it, which takes as long to import as all the rest.
+    return bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & CO_COROUTINE)
 
 
 def _awaited(read: Callable[[int], bytes]) -> Callable[[], Awaitable[bytes]]:

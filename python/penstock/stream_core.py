@@ -13,7 +13,6 @@ Chunks, ends and breaks go in, batches of events come out. The rules:
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -56,8 +55,8 @@ _BUGS: Final = (RuntimeError, TypeError, AttributeError, MemoryError)
 _CLIENTS: Final = frozenset({"aiohttp", "httpcore", "httpcore2", "httpx", "httpx2", "requests", "urllib3"})
 """Whose errors tell of a connection even where only an iterable of a response was handed over."""
 
-_SHOWABLE: Final = re.compile(r"[\w.:-]{1,80}", re.ASCII)
-"""Codes and ids that an error's message repeats; anything else stays in the error's attributes."""
+_SHOWABLE: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:-")
+"""What codes and ids that an error's message repeats consist of; others stay in the error's attributes."""
 
 
 class StreamCore(ABC):
@@ -350,9 +349,9 @@ def response_error(body: bytes, http: Http | None) -> ResponseError:
     if status is not None and status >= 400:
         message = f"HTTP {status}"
     name = code or kind
-    if name is not None and _SHOWABLE.fullmatch(name):
+    if _is_showable(name):
         message += f": {name}"
-    if request_id is not None and _SHOWABLE.fullmatch(request_id):
+    if _is_showable(request_id):
         message += f" (request {request_id})"
     return ResponseError(
         message,
@@ -382,6 +381,10 @@ def _error_fields(body: bytes) -> dict[str, Any] | None:
     if isinstance(inner, str):
         return {"message": inner} | document
     return document if not document.keys().isdisjoint({"message", "detail", "code"}) else None
+
+
+def _is_showable(words: str | None) -> bool:
+    return words is not None and 0 < len(words) <= 80 and _SHOWABLE.issuperset(words)
 
 
 def _text(fields: dict[str, Any] | None, name: str) -> str | None:
