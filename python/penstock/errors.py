@@ -195,7 +195,10 @@ class ConcurrencyError(PenstockError, RuntimeError):
 
 
 class InternalError(PenstockError):
-    """A bug in penstock, never the input's fault. Only the object that raised it is spoiled."""
+    """A bug in penstock, never the input's fault. Only the object that raised it is spoiled.
+
+    The message names the place in penstock's source, if it is known: please report it.
+    """
 
 
 def _restore(cls: type[_E], args: tuple[Any, ...]) -> _E:

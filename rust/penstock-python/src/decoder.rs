@@ -311,6 +311,7 @@ impl Decoder {
     #[pyo3(signature = (*, framing="sse", eof="spec", errors="replace", sentinel=Some(&b"[DONE]"[..]), skip_empty=false,
         limits=None))]
     fn new(
+        py: Python<'_>,
         framing: &str,
         eof: &str,
         errors: &str,
@@ -318,41 +319,43 @@ impl Decoder {
         skip_empty: bool,
         limits: Option<&Limits>,
     ) -> PyResult<Self> {
-        let mut limits = Limits::or_default(limits);
-        let choice = |name: &str, value: &str, choices: &str| {
-            Err(PyValueError::new_err(format!("{name} must be {choices}, not {value:?}")))
-        };
-        let framing = match framing {
-            "sse" => Framing::Sse,
-            "ndjson" => Framing::Ndjson,
-            other => return choice("framing", other, "\"sse\" or \"ndjson\""),
-        };
-        let end_of_input = match eof {
-            "spec" => EndOfInput::Spec,
-            "flush" => EndOfInput::Flush,
-            other => return choice("eof", other, "\"spec\" or \"flush\""),
-        };
-        let malformed = match errors {
-            "replace" => Malformed::Replace,
-            "strict" => Malformed::Refuse,
-            other => return choice("errors", other, "\"replace\" or \"strict\""),
-        };
-        // Places within a payload are kept in 32 bits.
-        limits.max_event_bytes = limits.max_event_bytes.min(u64::from(u32::MAX));
-        let core = penstock::Decoder::new(DecoderOptions {
-            framing,
-            end_of_input,
-            malformed,
-            sentinel: sentinel.map(Box::from),
-            skip_empty,
-            limits,
-        });
-        let options = Options::new(&limits, malformed == Malformed::Refuse);
-        let plain = Arc::new(Context { options, template: None });
-        let contexts = Contexts { shaped: plain.clone(), plain };
-        let scanner = Scanner::default();
-        let state = State { core, scanner, contexts, id: None, projection: None, made: Vec::new() };
-        Ok(Self { state: Mutex::new(state) })
+        guard(py, || {
+            let mut limits = Limits::or_default(limits);
+            let choice = |name: &str, value: &str, choices: &str| {
+                Err(PyValueError::new_err(format!("{name} must be {choices}, not {value:?}")))
+            };
+            let framing = match framing {
+                "sse" => Framing::Sse,
+                "ndjson" => Framing::Ndjson,
+                other => return choice("framing", other, "\"sse\" or \"ndjson\""),
+            };
+            let end_of_input = match eof {
+                "spec" => EndOfInput::Spec,
+                "flush" => EndOfInput::Flush,
+                other => return choice("eof", other, "\"spec\" or \"flush\""),
+            };
+            let malformed = match errors {
+                "replace" => Malformed::Replace,
+                "strict" => Malformed::Refuse,
+                other => return choice("errors", other, "\"replace\" or \"strict\""),
+            };
+            // Places within a payload are kept in 32 bits.
+            limits.max_event_bytes = limits.max_event_bytes.min(u64::from(u32::MAX));
+            let core = penstock::Decoder::new(DecoderOptions {
+                framing,
+                end_of_input,
+                malformed,
+                sentinel: sentinel.map(Box::from),
+                skip_empty,
+                limits,
+            });
+            let options = Options::new(&limits, malformed == Malformed::Refuse);
+            let plain = Arc::new(Context { options, template: None });
+            let contexts = Contexts { shaped: plain.clone(), plain };
+            let scanner = Scanner::default();
+            let state = State { core, scanner, contexts, id: None, projection: None, made: Vec::new() };
+            Ok(Self { state: Mutex::new(state) })
+        })
     }
 
     /// Takes the next bytes of the stream.

@@ -1,6 +1,7 @@
 //! From core errors and panics to the classes of `penstock.errors`.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
@@ -12,6 +13,23 @@ use pyo3::types::{PyDict, PyList};
 
 /// Makes the next guarded call panic.
 static PANIC: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// Where this thread panicked last, until an `InternalError` tells it.
+    static PANICKED_AT: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// Keeps panics off standard error: they are told as exceptions, with the place in the source but without the
+/// message, which may quote input. The library has a standard library of its own, so no other is affected.
+pub(crate) fn silence_panics() {
+    panic::set_hook(Box::new(|info: &PanicHookInfo<'_>| {
+        let place = info.location().map(|place| {
+            let file = place.file().rsplit(['/', '\\']).next().unwrap_or_default();
+            format!("{file}:{}", place.line())
+        });
+        PANICKED_AT.set(place);
+    }));
+}
 
 /// Makes the next call into the extension panic; the tests show with it that a panic becomes `InternalError`.
 #[pyfunction]
@@ -59,7 +77,9 @@ pub(crate) fn lock<'a, T>(py: Python<'_>, state: &'a Mutex<T>) -> PyResult<Mutex
 /// `InternalError`: a bug of penstock's own.
 #[cold]
 pub(crate) fn internal(py: Python<'_>) -> PyErr {
-    construct(py, "InternalError", "a bug in penstock; this object cannot be used any more", |_| Ok(()))
+    let place = PANICKED_AT.take().map(|place| format!(" at {place}")).unwrap_or_default();
+    let message = format!("a bug in penstock{place}; this object cannot be used any more");
+    construct(py, "InternalError", &message, |_| Ok(()))
 }
 
 /// The Python exception for a core error.

@@ -200,21 +200,23 @@ impl Event {
     #[new]
     #[pyo3(signature = (data, *, name=None, id=None))]
     fn new(py: Python<'_>, data: &Bound<'_, PyAny>, name: Option<&str>, id: Option<&str>) -> PyResult<Self> {
-        let payload: Vec<u8> = match data.cast::<PyString>() {
-            Ok(text) => text.to_cow()?.as_bytes().to_vec(),
-            Err(_) => with_bytes(data, |chunk| Ok(chunk.as_bytes().to_vec()))?,
-        };
-        let id = id.map(|id| PyString::new(py, id).unbind());
-        let head = Scanner::default().head(&payload);
-        let context = Arc::new(Context { options: Options::default(), template: None });
-        let (bytes, data, name) = join(py, &payload, name.unwrap_or_default().as_bytes())?;
-        Self::of(py, Parts { bytes: bytes.unbind(), data, name, id, flushed: false }, head, context)
+        guard(py, || {
+            let payload: Vec<u8> = match data.cast::<PyString>() {
+                Ok(text) => text.to_cow()?.as_bytes().to_vec(),
+                Err(_) => with_bytes(data, |chunk| Ok(chunk.as_bytes().to_vec()))?,
+            };
+            let id = id.map(|id| PyString::new(py, id).unbind());
+            let head = Scanner::default().head(&payload);
+            let context = Arc::new(Context { options: Options::default(), template: None });
+            let (bytes, data, name) = join(py, &payload, name.unwrap_or_default().as_bytes())?;
+            Self::of(py, Parts { bytes: bytes.unbind(), data, name, id, flushed: false }, head, context)
+        })
     }
 
     /// The frame's `event` field; None if it has none.
     #[getter]
-    fn name<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyString>> {
-        self.name_bytes(py).map(|name| name_string(py, name))
+    fn name<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
+        guard(py, || Ok(self.name_bytes(py).map(|name| name_string(py, name))))
     }
 
     /// The stream's last event id when this event came; None if none was set.
@@ -340,57 +342,66 @@ impl Event {
     }
 
     fn __richcmp__(&self, py: Python<'_>, other: &Bound<'_, PyAny>, op: CompareOp) -> PyResult<Py<PyAny>> {
-        let Ok(other) = other.cast::<Self>() else { return Ok(py.NotImplemented()) };
-        let other = other.get();
-        let same_id = match (&self.id, &other.id) {
-            (None, None) => true,
-            (Some(mine), Some(theirs)) => mine.bind(py).as_any().eq(theirs)?,
-            _ => false,
-        };
-        let equal =
-            same_id && self.payload(py) == other.payload(py) && self.name_bytes(py) == other.name_bytes(py);
-        match op {
-            CompareOp::Eq => {
-                equal.into_pyobject(py).map(|same| same.to_owned().into_any().unbind()).map_err(PyErr::from)
+        guard(py, || {
+            let Ok(other) = other.cast::<Self>() else { return Ok(py.NotImplemented()) };
+            let other = other.get();
+            let same_id = match (&self.id, &other.id) {
+                (None, None) => true,
+                (Some(mine), Some(theirs)) => mine.bind(py).as_any().eq(theirs)?,
+                _ => false,
+            };
+            let equal = same_id
+                && self.payload(py) == other.payload(py)
+                && self.name_bytes(py) == other.name_bytes(py);
+            match op {
+                CompareOp::Eq => equal
+                    .into_pyobject(py)
+                    .map(|same| same.to_owned().into_any().unbind())
+                    .map_err(PyErr::from),
+                CompareOp::Ne => (!equal)
+                    .into_pyobject(py)
+                    .map(|same| same.to_owned().into_any().unbind())
+                    .map_err(PyErr::from),
+                _ => Ok(py.NotImplemented()),
             }
-            CompareOp::Ne => (!equal)
-                .into_pyobject(py)
-                .map(|same| same.to_owned().into_any().unbind())
-                .map_err(PyErr::from),
-            _ => Ok(py.NotImplemented()),
-        }
+        })
     }
 
-    fn __hash__(&self, py: Python<'_>) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.payload(py).hash(&mut hasher);
-        self.name_bytes(py).hash(&mut hasher);
-        hasher.finish()
+    fn __hash__(&self, py: Python<'_>) -> PyResult<u64> {
+        guard(py, || {
+            let mut hasher = DefaultHasher::new();
+            self.payload(py).hash(&mut hasher);
+            self.name_bytes(py).hash(&mut hasher);
+            Ok(hasher.finish())
+        })
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let shown = |text: &Py<PyString>| {
-            let text = text.bind(py).to_string_lossy();
-            let cut: String = text.chars().take(SHOWN).collect();
-            PyString::new(py, &if cut.len() < text.len() { cut + "…" } else { cut }).repr()
-        };
-        let mut parts = vec![format!("type={}", shown(&self.r#type)?)];
-        if let Some(id) = &self.id {
-            parts.push(format!("id={}", shown(id)?));
-        }
-        if self.flushed {
-            parts.push("flushed=True".to_owned());
-        }
-        parts.push(format!("{} bytes", self.payload(py).len()));
-        Ok(format!("<Event {}>", parts.join(" ")))
+        guard(py, || {
+            let shown = |text: &Py<PyString>| {
+                let text = text.bind(py).to_string_lossy();
+                let cut: String = text.chars().take(SHOWN).collect();
+                PyString::new(py, &if cut.len() < text.len() { cut + "…" } else { cut }).repr()
+            };
+            let mut parts = vec![format!("type={}", shown(&self.r#type)?)];
+            if let Some(id) = &self.id {
+                parts.push(format!("id={}", shown(id)?));
+            }
+            if self.flushed {
+                parts.push("flushed=True".to_owned());
+            }
+            parts.push(format!("{} bytes", self.payload(py).len()));
+            Ok(format!("<Event {}>", parts.join(" ")))
+        })
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let (py, event) = (slf.py(), slf.get());
-        let class = slf.get_type();
-        let state =
-            (event.data(py), event.name(py), event.id(py), event.flushed, event.context.options.as_tuple());
-        Ok((class.getattr("_restore")?, state.into_pyobject(py)?))
+        guard(py, || {
+            let (data, name, id) = (event.data(py), event.name(py)?, event.id(py));
+            let state = (data, name, id, event.flushed, event.context.options.as_tuple());
+            Ok((slf.get_type().getattr("_restore")?, state.into_pyobject(py)?))
+        })
     }
 
     /// Rebuilds a pickled event.

@@ -29,6 +29,7 @@ mod _penstock {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
+        crate::errors::silence_panics();
         crate::strings::init(py)?;
         // Lets `match` take an event apart by its keys.
         py.import("collections.abc")?

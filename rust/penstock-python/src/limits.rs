@@ -5,6 +5,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::errors::guard;
+
 /// Bounds on what a stream may make penstock hold, in bytes and counts; None switches one off.
 ///
 /// Whoever passes a limit gets `LimitExceeded`. `max_depth` is at most 128 and cannot be switched off.
@@ -143,24 +145,28 @@ impl Limits {
         self.read(Limit::ToolCalls)
     }
 
-    fn __repr__(&self) -> String {
-        let fields: Vec<String> = Limit::ALL
-            .iter()
-            .map(|&limit| match self.read(limit) {
-                Some(value) => format!("{}={value}", limit.name()),
-                None => format!("{}=None", limit.name()),
-            })
-            .collect();
-        format!("Limits({})", fields.join(", "))
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        guard(py, || {
+            let fields: Vec<String> = Limit::ALL
+                .iter()
+                .map(|&limit| match self.read(limit) {
+                    Some(value) => format!("{}={value}", limit.name()),
+                    None => format!("{}=None", limit.name()),
+                })
+                .collect();
+            Ok(format!("Limits({})", fields.join(", ")))
+        })
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let py = slf.py();
-        let fields = PyDict::new(py);
-        for &limit in Limit::ALL {
-            fields.set_item(limit.name(), slf.get().read(limit))?;
-        }
-        let partial = py.import("functools")?.getattr("partial")?;
-        Ok((partial.call((slf.get_type(),), Some(&fields))?, PyTuple::empty(py)))
+        guard(py, || {
+            let fields = PyDict::new(py);
+            for &limit in Limit::ALL {
+                fields.set_item(limit.name(), slf.get().read(limit))?;
+            }
+            let partial = py.import("functools")?.getattr("partial")?;
+            Ok((partial.call((slf.get_type(),), Some(&fields))?, PyTuple::empty(py)))
+        })
     }
 }

@@ -1,0 +1,153 @@
+"""A bug in the Rust code reaches Python as `InternalError`: no abort, no `PanicException`, nothing on stderr.
+
+`_panic_next` makes the next call into the extension panic, inside the lock where the object has one.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from penstock import Decoder, Event, InternalError, Limits, PenstockError, _penstock
+
+CHUNK = b'event: n\nid: 1\ndata: {"type":"x","delta":"y"}\n\n'
+
+MADE: dict[str, Callable[[], Any]] = {
+    "Decoder": Decoder,
+    "Event": lambda: Event('{"type":"x","delta":"y"}', name="n", id="1"),
+    "Limits": Limits,
+}
+"""How to make one object of each class of the extension that is not made without arguments."""
+
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "feed": (CHUNK,),
+    "get": ("type",),
+    "partial_arguments": (0,),
+    "lane": (None,),
+    "_restore": (b"{}", None, None, False, (False, 128, 4300)),
+}
+"""Arguments of the methods that need some."""
+
+OPERATORS: dict[str, Callable[[Any], object]] = {
+    "__init__": lambda made: type(made)(**CONSTRUCTOR.get(type(made).__name__, {})),
+    "__getitem__": lambda made: made["type"],
+    "__contains__": lambda made: "type" in made,
+    "__iter__": iter,
+    "__len__": len,
+    "__hash__": hash,
+    "__eq__": lambda made: made == made,
+    "__ne__": lambda made: made != made,
+    "__repr__": repr,
+    "__reduce__": pickle.dumps,
+}
+
+CONSTRUCTOR: dict[str, dict[str, Any]] = {"Event": {"data": b"{}"}}
+
+STORED = {
+    "Event": {"type", "id", "data", "flushed", "__bool__"},
+    "Limits": {
+        "__init__",
+        "__hash__",
+        "__eq__",
+        "__ne__",
+        *(name for name in vars(Limits) if name[:4] == "max_"),
+    },
+}
+"""What only hands out a value that is there; no code of penstock's runs that could fail."""
+
+NEVER_RAISES = {("Decoder", "__repr__")}
+"""A spoiled object can still be shown."""
+
+
+def classes() -> list[type]:
+    return [thing for name in _penstock.__all__ if inspect.isclass(thing := getattr(_penstock, name))]
+
+
+def entries() -> list[tuple[str, str]]:
+    """Each way into each class: its public names, and the operators it defines itself."""
+    found = []
+    for cls in classes():
+        plain = STORED.get(cls.__name__, set())
+        names = [name for name in vars(cls) if not name.startswith("_") or name == "_restore"]
+        operators = [name for name in OPERATORS if name == "__init__" or name in vars(cls)]
+        found += [(cls.__name__, name) for name in [*names, *operators] if name not in plain]
+    return [entry for entry in found if entry not in NEVER_RAISES]
+
+
+def make(name: str) -> Any:
+    return MADE.get(name, getattr(_penstock, name))()
+
+
+def enter(made: Any, name: str) -> object:
+    """Go into an object by one of its entries."""
+    if name in OPERATORS:
+        return OPERATORS[name](made)
+    if callable(getattr(type(made), name)):
+        return getattr(made, name)(*ARGUMENTS.get(name, ()))
+    return getattr(made, name)
+
+
+def try_to_enter(made: Any, name: str) -> None:
+    """As without a panic; an error of the entry's own, such as `IncompleteStream`, is fine."""
+    try:
+        enter(made, name)
+    except InternalError:
+        raise
+    except PenstockError:
+        pass
+
+
+@pytest.mark.parametrize(("cls", "name"), entries())
+def test_a_panic_is_an_internal_error_wherever_it_happens(
+    cls: str, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = make(cls)
+    try_to_enter(made, name)
+    made = make(cls)
+    _penstock._panic_next()
+    with pytest.raises(InternalError, match=r"a bug in penstock at errors\.rs:\d+;"):
+        enter(made, name)
+    try_to_enter(make(cls), name)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("cls", [cls.__name__ for cls in classes() if hasattr(cls, "feed")])
+def test_what_was_locked_is_spent_and_nothing_else(cls: str) -> None:
+    spent, other = make(cls), make(cls)
+    spent.feed(CHUNK)
+    _penstock._panic_next()
+    with pytest.raises(InternalError):
+        spent.feed(CHUNK)
+    for _ in range(2):
+        with pytest.raises(InternalError):
+            spent.feed(CHUNK)
+        with pytest.raises(InternalError):
+            spent.finish()
+    assert "spoiled" in repr(spent) or cls != "Decoder"
+    other.feed(CHUNK)
+    assert len(Decoder().feed(CHUNK)) == 1
+
+
+def test_an_event_has_no_lock_and_is_well_again() -> None:
+    event = make("Event")
+    _penstock._panic_next()
+    with pytest.raises(InternalError):
+        event.json()
+    assert event.json() == {"type": "x", "delta": "y"}
+
+
+def test_a_panic_is_rehearsed_once() -> None:
+    _penstock._panic_next()
+    with pytest.raises(InternalError):
+        Decoder()
+    assert Decoder().feed(CHUNK)[0].delta == "y"
+
+
+def test_the_entries_are_all_there() -> None:
+    found = set(entries())
+    assert {("Decoder", "feed"), ("Decoder", "retry"), ("Event", "delta"), ("Event", "__getitem__")} <= found
+    assert len(found) > 35
