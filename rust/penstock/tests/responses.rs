@@ -301,7 +301,6 @@ fn bytes_are_limited_whatever_holds_them() {
         r#"{"type":"response.output_text.annotation.added","output_index":0,"content_index":0,"annotation_index":@,"annotation":{"a":"~"}}"#,
         r#"{"type":"response.output_item.added","output_index":@,"item":{"type":"x","a":"~"}}"#,
         r#"{"type":"response.output_item.done","output_index":@,"item":{"type":"x","a":"~"}}"#,
-        r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"x","id":"~@"}}"#,
         r#"{"type":"response.content_part.done","output_index":0,"content_index":@,"part":{"type":"x","a":"~"}}"#,
         r#"{"type":"response.shell_call_output_content.delta","output_index":2,"command_index":0,"delta":{"stdout":"~"}}"#,
         r#"{"type":"response.image_generation_call.partial_image","output_index":@,"partial_image_b64":"~"}"#,
@@ -327,6 +326,21 @@ fn bytes_are_limited_whatever_holds_them() {
         let make = |_| event.replace('~', &"x".repeat(6_000));
         assert_eq!(until_refused(&mut accumulator, Limit::MessageBytes, make), 0);
     }
+}
+
+#[test]
+fn ids_are_held_only_if_somebody_asks_for_them() {
+    let make = |number: u64| {
+        let id = "x".repeat(100);
+        format!(r#"{{"type":"response.output_item.done","output_index":0,"item":{{"id":"{id}{number}"}}}}"#)
+    };
+    let mut accumulator = limited(|limits| limits.max_message_bytes = 5_000);
+    for number in 0..1_000 {
+        accumulator.feed(make(number).as_bytes(), None).unwrap();
+    }
+    let asking = br#"{"type":"response.output_text.delta","item_id":"y","delta":"z"}"#;
+    accumulator.feed(asking, None).unwrap();
+    assert!((20..50).contains(&until_refused(&mut accumulator, Limit::MessageBytes, make)));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 mod context;
 mod item;
+mod items;
 mod lane;
 mod oddity;
 mod outcome;
@@ -15,6 +16,7 @@ mod read;
 mod shell;
 mod side;
 mod slot;
+mod value;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -132,7 +134,7 @@ impl ResponseAccumulator {
         }
         let fed = match self.scanner.scan(payload) {
             Ok(fields) => self.state.take(payload, name, fields),
-            Err(error) => self.state.malformed(error),
+            Err(error) => self.state.malformed(payload, error),
         };
         fed.inspect_err(|error| {
             if matches!(error, Error::Limit { .. }) {
@@ -262,7 +264,11 @@ impl State {
 
     /// A payload that is no object, or hostile.
     #[cold]
-    fn malformed(&mut self, error: Error) -> Result<Fed, Error> {
+    fn malformed(&mut self, payload: &[u8], error: Error) -> Result<Fed, Error> {
+        // The sentinel of other dialects, which gateways put behind a terminal event.
+        if payload.trim_ascii() == b"[DONE]" {
+            return Ok(IGNORED);
+        }
         let strict = self.diagnostics.is_strict();
         self.diagnostics.note(Oddity::Malformed.name());
         if strict || matches!(error, Error::Limit { .. }) { Err(error) } else { Ok(IGNORED) }

@@ -1,10 +1,9 @@
 //! The response object: written while it grows, kept when it is final.
 
-use std::collections::BTreeMap;
-
 use super::context::Event;
+use super::items::Slots;
 use super::read::{FunctionCall, list, push_message_text};
-use super::slot::Slot;
+
 use crate::dialect::responses::{Item, Response, ResponseTerminal, is_empty};
 use crate::error::Error;
 use crate::event::Field;
@@ -81,7 +80,7 @@ const UNTOLD: &[u8] = br#"{"object":"response","status":"in_progress","output":[
 pub(super) fn write_response(
     response: &[u8],
     ending: Option<Ending<'_>>,
-    slots: Option<&BTreeMap<u64, Box<Slot>>>,
+    slots: Option<&Slots>,
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
     let response = if response.is_empty() { UNTOLD } else { response };
@@ -103,7 +102,7 @@ pub(super) fn write_response(
     let cut = ending.is_some_and(|ending| ending.terminal != ResponseTerminal::Completed);
     let output = |out: &mut Vec<u8>| {
         out.push(b'[');
-        for slot in slots.into_iter().flat_map(BTreeMap::values) {
+        for slot in slots.into_iter().flat_map(Slots::values) {
             push_comma(out);
             slot.write(cut, out)?;
         }

@@ -1,112 +1,15 @@
-//! One part of an item's `content` or `summary`, and the strings that stream into parts and items.
+//! One part of an item's `content` or `summary`.
 
 use std::collections::BTreeMap;
 
 use super::context::Context;
 use super::oddity::Oddity;
 use super::read::list as list_of;
-use crate::accumulate::text::{Meter, Text};
+use super::value::Value;
+use crate::accumulate::text::Meter;
 use crate::dialect::responses::{self as dialect, Channel};
 use crate::error::Error;
 use crate::json::{Edit, RawStr, merge, patch, push_comma, push_string};
-
-/// How far a streamed string has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Stage {
-    /// Nothing came; what the announced object holds counts.
-    #[default]
-    Untouched,
-    /// Deltas came. They count alone: an announcement that held text already was a preview of them.
-    Growing,
-    /// The whole came; nothing can follow.
-    Settled,
-}
-
-/// A string of an announced object that events fill.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Value {
-    text: Text,
-    stage: Stage,
-    /// The server said that nothing follows, whether or not it repeated the whole.
-    ended: bool,
-    /// How often the text was replaced.
-    revision: u32,
-}
-
-impl Value {
-    /// Appends a delta.
-    #[inline]
-    pub(super) fn append(&mut self, piece: RawStr<'_>, at: usize, cx: &mut Context<'_>) -> Result<(), Error> {
-        if self.stage != Stage::Growing || self.ended {
-            return self.begin(piece, at, cx);
-        }
-        self.text.push(piece, at, cx.bytes)
-    }
-
-    /// Takes the first delta, or one that comes too late.
-    #[cold]
-    fn begin(&mut self, piece: RawStr<'_>, at: usize, cx: &mut Context<'_>) -> Result<(), Error> {
-        if self.ended {
-            return cx.note(Oddity::AfterDone);
-        }
-        self.text.set(piece, at, cx.bytes)?;
-        self.stage = Stage::Growing;
-        self.revision = self.revision.wrapping_add(1);
-        Ok(())
-    }
-
-    /// Takes a preview of the string, which counts until a delta comes.
-    pub(super) fn preview(
-        &mut self,
-        piece: RawStr<'_>,
-        at: usize,
-        cx: &mut Context<'_>,
-    ) -> Result<(), Error> {
-        if self.stage == Stage::Untouched { self.text.set(piece, at, cx.bytes) } else { Ok(()) }
-    }
-
-    /// Takes the whole string, or the word that it is whole when `whole` is missing.
-    pub(super) fn settle(
-        &mut self,
-        whole: Option<RawStr<'_>>,
-        at: usize,
-        cx: &mut Context<'_>,
-    ) -> Result<(), Error> {
-        if let Some(whole) = whole {
-            if self.stage == Stage::Untouched || !self.text.equals(whole) {
-                if self.stage != Stage::Untouched {
-                    cx.note(Oddity::DeltaMismatch)?;
-                }
-                self.text.set(whole, at, cx.bytes)?;
-                self.revision = self.revision.wrapping_add(1);
-            }
-            self.stage = Stage::Settled;
-        }
-        self.ended = true;
-        Ok(())
-    }
-
-    /// Whether an event has filled it.
-    #[inline]
-    pub(super) fn is_touched(&self) -> bool {
-        self.stage != Stage::Untouched
-    }
-
-    /// Whether the server said that nothing follows.
-    pub(super) const fn is_ended(&self) -> bool {
-        self.ended
-    }
-
-    /// Changes when the text is replaced instead of added to.
-    pub(super) const fn revision(&self) -> u32 {
-        self.revision
-    }
-
-    /// What events have filled in.
-    pub(super) const fn text(&self) -> &Text {
-        &self.text
-    }
-}
 
 /// A part as announced, and what has been streamed into it since.
 #[derive(Debug, Clone)]
@@ -143,8 +46,11 @@ impl Part {
     }
 
     /// An announced part, checked and charged.
-    pub(super) fn announced(raw: &[u8], at: usize, cx: &mut Context<'_>) -> Result<Self, Error> {
-        let view = dialect::Part::read(raw)?;
+    pub(super) fn announced(
+        (raw, view): (&[u8], &dialect::Part<'_>),
+        at: usize,
+        cx: &mut Context<'_>,
+    ) -> Result<Self, Error> {
         cx.require_unique(view.repeated)?;
         cx.require_depth(raw, DEPTH)?;
         cx.bytes.take(raw.len(), at)?;
@@ -154,7 +60,7 @@ impl Part {
     /// Bytes charged for it.
     pub(super) fn held(&self) -> usize {
         let annotations: usize = self.annotations.values().map(Vec::len).sum();
-        self.raw.len() + self.value.text.len() + self.logprobs.len() + annotations
+        self.raw.len() + self.value.text().len() + self.logprobs.len() + annotations
     }
 
     /// Entries charged for it.
@@ -270,14 +176,13 @@ impl Part {
     /// nothing has been, the announcement counts.
     pub(super) fn announce_again(
         &mut self,
-        raw: &[u8],
+        (raw, view): (&[u8], &dialect::Part<'_>),
         at: usize,
         cx: &mut Context<'_>,
     ) -> Result<(), Error> {
         if self.done {
             return cx.note(Oddity::AfterDone);
         }
-        let view = dialect::Part::read(raw)?;
         cx.require_unique(view.repeated)?;
         let channel = Channel::of_part(view.kind);
         if self.channel.is_some() && channel != self.channel {
@@ -298,15 +203,19 @@ impl Part {
     }
 
     /// Takes the finished part in place of this one. Streamed text that it lacks stays.
-    pub(super) fn finish(&mut self, raw: &[u8], at: usize, cx: &mut Context<'_>) -> Result<(), Error> {
-        let view = dialect::Part::read(raw)?;
+    pub(super) fn finish(
+        &mut self,
+        (raw, view): (&[u8], &dialect::Part<'_>),
+        at: usize,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Error> {
         cx.require_unique(view.repeated)?;
         cx.require_depth(raw, DEPTH)?;
-        let keep = self.lacks(&view);
+        let keep = self.lacks(view);
         if keep {
             cx.note(Oddity::EmptyDone)?;
         }
-        let value = if keep { self.value.text.len() } else { 0 };
+        let value = if keep { self.value.text().len() } else { 0 };
         cx.bytes.replace(self.held(), raw.len() + value, at)?;
         let value = std::mem::take(&mut self.value);
         *self = Self::new(raw, Channel::of_part(view.kind));
@@ -319,7 +228,7 @@ impl Part {
 
     /// Whether text was streamed here that the finished part `view` does not have, though it is of the same type.
     pub(super) fn lacks(&self, view: &dialect::Part<'_>) -> bool {
-        !self.value.text.is_empty()
+        !self.value.text().is_empty()
             && self.channel.is_some_and(|channel| {
                 Channel::of_part(view.kind) == Some(channel) && dialect::is_empty(view.string(channel))
             })
@@ -337,13 +246,13 @@ impl Part {
 
     /// Whether anything was streamed here.
     pub(super) fn has_text(&self) -> bool {
-        !self.value.text.is_empty()
+        !self.value.text().is_empty()
     }
 
     /// Appends the part as JSON.
     pub(super) fn write(&self, out: &mut Vec<u8>) -> Result<(), Error> {
         let text = |out: &mut Vec<u8>| {
-            push_string(self.value.text.as_bytes(), out);
+            push_string(self.value.text().as_bytes(), out);
             Ok(())
         };
         let annotations = |out: &mut Vec<u8>| {
@@ -385,7 +294,7 @@ impl Part {
             return Ok(());
         }
         if self.value.is_touched() {
-            out.extend_from_slice(self.value.text.as_bytes());
+            out.extend_from_slice(self.value.text().as_bytes());
         } else if let Some(text) = dialect::decoded(view.text) {
             out.extend_from_slice(&text);
         }

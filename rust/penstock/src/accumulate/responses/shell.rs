@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use super::context::Context;
 use super::oddity::Oddity;
-use super::part::Value;
+use super::value::Value;
 use crate::accumulate::text::{Meter, Text};
 use crate::dialect::responses::{Written, is_empty};
 use crate::error::Error;

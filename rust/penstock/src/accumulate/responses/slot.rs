@@ -4,10 +4,11 @@ use std::collections::btree_map::Entry;
 
 use super::context::Context;
 use super::oddity::Oddity;
-use super::part::{Part, Parts, Value, import};
+use super::part::{Part, Parts, import};
 use super::shell::Shell;
+use super::value::Value;
 use crate::accumulate::text::Meter;
-use crate::dialect::responses::{Channel, Item, Kind, List, Status, is_empty};
+use crate::dialect::responses::{Channel, Item, Kind, List, Part as PartView, Status, is_empty};
 use crate::error::Error;
 use crate::event::Field;
 
@@ -242,7 +243,7 @@ impl Slot {
     pub(super) fn add_part(
         &mut self,
         list: List,
-        raw: &[u8],
+        part: (&[u8], &PartView<'_>),
         entries: &mut Meter,
         cx: &mut Context<'_>,
     ) -> Result<(), Error> {
@@ -251,10 +252,10 @@ impl Slot {
         }
         let at = cx.event.at(Field::Part);
         match self.parts(list).entry(cx.place(list.index())?) {
-            Entry::Occupied(mut part) => part.get_mut().announce_again(raw, at, cx),
+            Entry::Occupied(mut known) => known.get_mut().announce_again(part, at, cx),
             Entry::Vacant(vacant) => {
                 entries.take(1, at)?;
-                vacant.insert(Box::new(Part::announced(raw, at, cx)?));
+                vacant.insert(Box::new(Part::announced(part, at, cx)?));
                 Ok(())
             }
         }
@@ -264,7 +265,7 @@ impl Slot {
     pub(super) fn finish_part(
         &mut self,
         list: List,
-        raw: &[u8],
+        part: (&[u8], &PartView<'_>),
         entries: &mut Meter,
         cx: &mut Context<'_>,
     ) -> Result<(), Error> {
@@ -273,16 +274,16 @@ impl Slot {
         }
         let at = cx.event.at(Field::Part);
         match self.parts(list).entry(cx.place(list.index())?) {
-            Entry::Occupied(mut part) => {
-                let annotations = part.get().entries() - 1;
-                part.get_mut().finish(raw, at, cx)?;
+            Entry::Occupied(mut known) => {
+                let annotations = known.get().entries() - 1;
+                known.get_mut().finish(part, at, cx)?;
                 entries.give(annotations);
                 Ok(())
             }
             Entry::Vacant(vacant) => {
                 cx.note(Oddity::MissingPart)?;
                 entries.take(1, at)?;
-                let mut part = Part::announced(raw, at, cx)?;
+                let mut part = Part::announced(part, at, cx)?;
                 part.close();
                 vacant.insert(Box::new(part));
                 Ok(())

@@ -32,7 +32,7 @@ impl<'a> ResponseView<'a> {
     }
 
     /// The response as it stands; `None` before its first event.
-    pub fn snapshot(&self) -> Result<Option<Cow<'a, [u8]>>, Error> {
+    pub fn snapshot(self) -> Result<Option<Cow<'a, [u8]>>, Error> {
         if let Some(last) = self.last() {
             return Ok(Some(Cow::Borrowed(last.json())));
         }
@@ -40,13 +40,13 @@ impl<'a> ResponseView<'a> {
             return Ok(None);
         }
         let mut json = Vec::with_capacity(self.lane.base.len());
-        write_response(&self.lane.base, None, Some(&self.lane.slots), &mut json)?;
+        write_response(&self.lane.base, None, Some(self.lane.items.slots()), &mut json)?;
         Ok(Some(Cow::Owned(json)))
     }
 
     /// The response if it has ended.
     #[must_use]
-    pub fn last(&self) -> Option<&'a FinalResponse> {
+    pub fn last(self) -> Option<&'a FinalResponse> {
         self.lane.last.as_deref()
     }
 
@@ -57,30 +57,30 @@ impl<'a> ResponseView<'a> {
     }
 
     /// The text of all messages.
-    pub fn output_text(&self) -> Result<String, Error> {
+    pub fn output_text(self) -> Result<String, Error> {
         let mut text = Vec::new();
         match self.last() {
             Some(last) => last.push_output_text(&mut text)?,
-            None => self.lane.slots.values().try_for_each(|slot| slot.push_output_text(&mut text))?,
+            None => self.lane.items.slots().values().try_for_each(|slot| slot.push_output_text(&mut text))?,
         }
         Ok(lossy(text))
     }
 
     /// The calls that the client has to run.
-    pub fn function_calls(&self) -> Result<Vec<FunctionCall>, Error> {
+    pub fn function_calls(self) -> Result<Vec<FunctionCall>, Error> {
         if let Some(last) = self.last() {
             return last.function_calls();
         }
         let runnable = !self.lane.truncated && self.lane.error.is_empty();
         let mut calls = Vec::new();
-        for (&index, slot) in &self.lane.slots {
+        for (&index, slot) in self.lane.items.slots() {
             calls.extend(slot.function_call(index, runnable)?);
         }
         Ok(calls)
     }
 
     /// The arguments of the call at `output_index`, or the input of a custom tool.
-    pub fn arguments(&self, output_index: u64) -> Result<Option<Arguments<'a>>, Error> {
+    pub fn arguments(self, output_index: u64) -> Result<Option<Arguments<'a>>, Error> {
         if let Some(last) = self.last() {
             let call = last.function_calls()?.into_iter().find(|call| call.output_index == output_index);
             return Ok(call.map(|call| Arguments {
@@ -89,7 +89,7 @@ impl<'a> ResponseView<'a> {
                 revision: (self.lane.serial, u64::MAX),
             }));
         }
-        let Some(slot) = self.lane.slots.get(&output_index) else { return Ok(None) };
+        let Some(slot) = self.lane.items.slots().get(&output_index) else { return Ok(None) };
         Ok(slot.arguments()?.map(|arguments| Arguments {
             text: arguments.text,
             complete: arguments.whole,
@@ -98,12 +98,12 @@ impl<'a> ResponseView<'a> {
     }
 
     /// The `output_index` of the call with this `call_id`.
-    pub fn find_call(&self, call_id: &str) -> Result<Option<u64>, Error> {
+    pub fn find_call(self, call_id: &str) -> Result<Option<u64>, Error> {
         if let Some(last) = self.last() {
             let calls = last.function_calls()?;
             return Ok(calls.iter().find(|call| call.call_id == call_id).map(|call| call.output_index));
         }
-        for (&index, slot) in &self.lane.slots {
+        for (&index, slot) in self.lane.items.slots() {
             if slot.function_call(index, false)?.is_some_and(|call| call.call_id == call_id) {
                 return Ok(Some(index));
             }
@@ -112,53 +112,53 @@ impl<'a> ResponseView<'a> {
     }
 
     /// The usage object, as JSON; `None` while the server has not said.
-    pub fn usage(&self) -> Result<Option<&'a [u8]>, Error> {
+    pub fn usage(self) -> Result<Option<&'a [u8]>, Error> {
         Ok(self.object()?.usage.filter(|usage| !is_empty(Some(usage))))
     }
 
     /// The response's status as the server said it last, or `failed` where an `error` event ended the response.
-    pub fn status(&self) -> Result<Option<String>, Error> {
+    pub fn status(self) -> Result<Option<String>, Error> {
         Ok(decoded(self.object()?.status).map(|status| lossy(status.into_owned())))
     }
 
     /// How the response ended; `None` as long as it has not.
     #[must_use]
-    pub fn terminal(&self) -> Option<ResponseTerminal> {
+    pub fn terminal(self) -> Option<ResponseTerminal> {
         self.last().map(FinalResponse::terminal)
     }
 
     /// The error object, as JSON: the response's own, else that of the `error` event.
-    pub fn error(&self) -> Result<Option<&'a [u8]>, Error> {
+    pub fn error(self) -> Result<Option<&'a [u8]>, Error> {
         let own = self.object()?.error.filter(|error| !is_empty(Some(error)));
         Ok(own.or_else(|| (!self.lane.error.is_empty()).then_some(self.lane.error.as_slice())))
     }
 
     /// Whether the input ended before the response did.
     #[must_use]
-    pub const fn is_truncated(&self) -> bool {
+    pub const fn is_truncated(self) -> bool {
         self.lane.truncated
     }
 
     /// The `sequence_number` of the last event that had one.
     #[must_use]
-    pub const fn sequence_number(&self) -> Option<u64> {
+    pub const fn sequence_number(self) -> Option<u64> {
         self.lane.sequence_number
     }
 
     /// The sound of the response, decoded; `None` if it has none.
     #[must_use]
-    pub fn audio(&self) -> Option<&'a [u8]> {
+    pub fn audio(self) -> Option<&'a [u8]> {
         self.lane.side.audio()
     }
 
     /// What the sound says; `None` if no transcript came.
     #[must_use]
-    pub fn transcript(&self) -> Option<String> {
+    pub fn transcript(self) -> Option<String> {
         self.lane.side.transcript().map(|text| lossy(text.as_bytes().to_vec()))
     }
 
     /// The event that brought the last preview of each image, by `output_index`.
-    pub fn images(&self) -> impl Iterator<Item = (u64, &'a [u8])> {
+    pub fn images(self) -> impl Iterator<Item = (u64, &'a [u8])> {
         self.lane.side.images()
     }
 }
