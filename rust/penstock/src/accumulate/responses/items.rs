@@ -215,10 +215,12 @@ impl Items {
         })
     }
 
-    /// Takes items that a response object brings and no event has told of, as when a stream is resumed.
+    /// Takes the items at the end of a response object's output that no event has told of, as when a stream is
+    /// resumed.
     pub(super) fn seed(&mut self, output: Option<&[u8]>, cx: &mut Context<'_>) -> Result<(), Error> {
         let at = cx.event.at(Field::Response);
-        for (index, raw) in list(output)?.into_iter().enumerate() {
+        let known = self.slots.len();
+        for (index, raw) in list(output)?.into_iter().enumerate().skip(known) {
             let index = index as u64;
             if raw.starts_with(b"{") && !self.slots.contains_key(&index) {
                 let item = Item::read(raw)?;

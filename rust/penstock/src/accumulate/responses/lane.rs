@@ -78,6 +78,12 @@ impl Lane {
         self.apply_rare(step, cx)
     }
 
+    /// Whether a response is being built.
+    #[inline]
+    pub(super) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
     /// Whether an event counts although no response is open.
     #[cold]
     fn admit(&mut self, step: Step, cx: &mut Context<'_>) -> Result<bool, Error> {

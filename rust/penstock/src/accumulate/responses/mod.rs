@@ -253,7 +253,7 @@ impl State {
         };
         let ended = lane.apply(step, &mut cx)?;
         lane.sequence_number = number.or(lane.sequence_number);
-        let delta = matches!(step, Step::Delta(_));
+        let delta = matches!(step, Step::Delta(_)) && lane.is_open();
         self.deltas += u64::from(delta);
         let terminal = ended.is_some();
         if let Some(ended) = ended {
