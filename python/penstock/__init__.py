@@ -6,7 +6,7 @@
 ['Hi']
 """
 
-from penstock._penstock import Decoder, Event, Limits
+from penstock._penstock import ChatAccumulator, Decoder, Event, Limits, PartialJSON
 from penstock.errors import (
     ConcurrencyError,
     DecodeError,
@@ -21,6 +21,7 @@ from penstock.errors import (
 )
 
 __all__ = [
+    "ChatAccumulator",
     "ConcurrencyError",
     "DecodeError",
     "Decoder",
@@ -30,6 +31,7 @@ __all__ = [
     "InvalidResponseId",
     "LimitExceeded",
     "Limits",
+    "PartialJSON",
     "PenstockError",
     "PreviousResponseNotFound",
     "ResponseError",

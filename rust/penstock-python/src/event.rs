@@ -79,7 +79,8 @@ impl Event {
         self.data.of(self.bytes.as_bytes(py))
     }
 
-    fn name_bytes<'a>(&'a self, py: Python<'a>) -> Option<&'a [u8]> {
+    /// The `event` field.
+    pub(crate) fn name_bytes<'a>(&'a self, py: Python<'a>) -> Option<&'a [u8]> {
         Some(self.name.of(self.bytes.as_bytes(py))).filter(|name| !name.is_empty())
     }
 

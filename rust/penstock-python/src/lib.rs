@@ -2,11 +2,14 @@
 
 #![allow(clippy::doc_markdown, reason = "doc comments of classes and methods are Python docstrings")]
 
+mod chat_accumulator;
 mod decoder;
 mod errors;
 mod event;
+mod feed;
 mod json;
 mod limits;
+mod partial;
 mod strings;
 mod template;
 
@@ -16,6 +19,8 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _penstock {
     #[pymodule_export]
+    use crate::chat_accumulator::ChatAccumulator;
+    #[pymodule_export]
     use crate::decoder::Decoder;
     #[pymodule_export]
     use crate::errors::_panic_next;
@@ -23,6 +28,8 @@ mod _penstock {
     use crate::event::Event;
     #[pymodule_export]
     use crate::limits::Limits;
+    #[pymodule_export]
+    use crate::partial::PartialJSON;
 
     use pyo3::prelude::*;
 

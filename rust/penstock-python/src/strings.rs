@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code, reason = "strings are filled in place")]
 
-use penstock::json::{RawStr, push_lossy};
+use penstock::json::{RawStr, push_escaped, push_lossy};
 use penstock::{EventType, Field, Folded};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -160,6 +160,18 @@ pub(crate) fn utf8<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
     }
     drop(PyErr::take(py));
     PyString::new(py, &String::from_utf8_lossy(bytes))
+}
+
+/// A new Python string from WTF-8; each surrogate half becomes one U+FFFD.
+pub(crate) fn wtf8<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return PyString::new(py, text);
+    }
+    let mut escaped = Vec::with_capacity(bytes.len() + 16);
+    push_escaped(bytes, &mut escaped);
+    let mut decoded = Vec::with_capacity(bytes.len());
+    push_lossy(RawStr::checked(&escaped), &mut decoded);
+    utf8(py, &decoded)
 }
 
 /// Whether decoding `text` would replace anything.

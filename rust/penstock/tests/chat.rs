@@ -102,7 +102,7 @@ fn vectors_hold() {
                 .map(|call| {
                     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
                     json!({"id": text(call.id), "name": text(call.name), "arguments": text(call.arguments),
-                        "complete": call.complete})
+                        "complete": call.is_complete()})
                 })
                 .collect();
             assert_eq!(&json!(calls), expected, "{name}");

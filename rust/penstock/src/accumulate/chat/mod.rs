@@ -23,7 +23,8 @@ mod tool_calls;
 
 use crate::dialect::chat::{self, ChoiceField, Chunk, ChunkField, DeltaField};
 use crate::error::{Error, exceeded};
-use crate::limits::{Limit, Limits};
+use crate::json::Cursor;
+use crate::limits::{DEPTH_CEILING, Limit, Limits};
 use completion::Completion;
 use keep::{is_blank, is_string};
 use ledger::Ledger;
@@ -57,10 +58,25 @@ pub struct ChatCall<'a> {
     pub arguments: &'a [u8],
     /// The arguments without a surrogate half that the next piece may complete.
     pub stable_arguments: &'a [u8],
+    /// Changes when the arguments are replaced and not merely added to.
+    pub revision: u64,
     /// A custom tool, whose input is free text.
     pub custom: bool,
-    /// The server said that the call is whole, and its arguments are one JSON text or empty.
-    pub complete: bool,
+    /// The server said that the message is whole.
+    pub ended: bool,
+}
+
+impl ChatCall<'_> {
+    /// Whether the call may be executed: its message is whole, and its arguments are one JSON text, or nothing,
+    /// which is how a call without arguments looks. The input of a custom tool is free text.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let mut cursor = Cursor::new(self.arguments);
+        self.ended
+            && (self.custom
+                || self.arguments.is_empty()
+                || cursor.skip_value(0, DEPTH_CEILING).is_ok() && cursor.end().is_ok())
+    }
 }
 
 /// Folds the chunks of a stream into the completion. After an error it stays failed and repeats that error; what
@@ -305,8 +321,8 @@ impl ChatAccumulator {
     /// The calls of all choices; those of one choice in the order of its message.
     pub fn calls(&self) -> impl Iterator<Item = ChatCall<'_>> {
         self.completion.choices.iter().flat_map(|(index, choice)| {
-            let ended = choice.is_whole() || self.done && choice.finish_reason.is_empty();
-            let whole = ended && !self.completion.has_failed();
+            let whole = choice.is_whole() || self.done && choice.finish_reason.is_empty();
+            let ended = whole && !self.completion.has_failed();
             let calls = choice.message.tool_calls.iter().map(move |call| ChatCall {
                 choice: index,
                 serial: Some(call.serial),
@@ -315,8 +331,9 @@ impl ChatAccumulator {
                 name: call.function.name.as_bytes(),
                 arguments: call.function.arguments.as_bytes(),
                 stable_arguments: call.function.arguments.stable(),
+                revision: call.function.revision,
                 custom: call.custom,
-                complete: whole && (call.custom || call.function.is_whole()),
+                ended,
             });
             let legacy = choice.message.function_call.as_ref().map(|function| ChatCall {
                 choice: index,
@@ -326,8 +343,9 @@ impl ChatAccumulator {
                 name: function.name.as_bytes(),
                 arguments: function.arguments.as_bytes(),
                 stable_arguments: function.arguments.stable(),
+                revision: function.revision,
                 custom: false,
-                complete: whole && function.is_whole(),
+                ended,
             });
             calls.chain(legacy)
         })

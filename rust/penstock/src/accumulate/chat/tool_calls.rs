@@ -18,14 +18,15 @@ use crate::accumulate::text::Text;
 use crate::dialect::chat::{PieceField, elements, members, word};
 use crate::error::Error;
 use crate::event::{index, string};
-use crate::json::{Cursor, RawStr, push_comma, push_key, push_string};
-use crate::limits::DEPTH_CEILING;
+use crate::json::{RawStr, push_comma, push_key, push_string};
 
 /// What is called: a name, and arguments or input as text.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Function {
     pub(crate) name: Text,
     pub(crate) arguments: Text,
+    /// How often the arguments were replaced, not added to.
+    pub(crate) revision: u64,
     extras: Extras,
 }
 
@@ -71,15 +72,9 @@ impl Function {
         push_compact(value, &mut compact);
         let piece = RawStr { raw: &compact, escaped: false, ascii: compact.is_ascii() };
         self.arguments.set(piece, ledger.at, &mut ledger.bytes)?;
+        self.revision += 1;
         ledger.added = true;
         Ok(())
-    }
-
-    /// Whether the arguments are one whole JSON text, or nothing, which is how a call without arguments looks.
-    pub(super) fn is_whole(&self) -> bool {
-        let text = self.arguments.as_bytes();
-        let mut cursor = Cursor::new(text);
-        text.is_empty() || cursor.skip_value(0, DEPTH_CEILING).is_ok() && cursor.end().is_ok()
     }
 
     pub(super) fn write(&self, text: PieceField, out: &mut Vec<u8>) {
