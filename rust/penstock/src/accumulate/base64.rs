@@ -39,6 +39,20 @@ impl Base64 {
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// Appends the bytes as one piece of base64, padded, in the standard alphabet.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        out.reserve(self.bytes.len().div_ceil(3) * 4);
+        for group in self.bytes.chunks(3) {
+            let bits = group.iter().fold(0_u32, |bits, &byte| bits << 8 | u32::from(byte));
+            let bits = bits << (8 * (3 - group.len()));
+            out.extend(
+                (0..=group.len()).filter_map(|place| LETTERS.get((bits >> (18 - 6 * place)) as usize & 63)),
+            );
+            out.extend(std::iter::repeat_n(b'=', 3 - group.len()));
+        }
+    }
 }
 
 fn sextet(letter: u8) -> Option<u32> {
@@ -75,6 +89,11 @@ mod tests {
             }
             let decoded: String = data.as_bytes().iter().map(|&byte| char::from(byte)).collect();
             assert_eq!(decoded, expected, "{pieces:?}");
+            let mut again = Base64::default();
+            let mut text = Vec::new();
+            data.encode(&mut text);
+            again.push(&text);
+            assert_eq!((text.len() % 4, again.as_bytes()), (0, data.as_bytes()));
         }
         assert!(!Base64::accepts(b"a!"));
     }

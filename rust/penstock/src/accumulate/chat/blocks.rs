@@ -1,9 +1,10 @@
 //! Lists of typed blocks that grow at their end: content parts, thinking blocks, reasoning details.
 
 use crate::accumulate::chat::Ledger;
-use crate::accumulate::chat::keep::{Extras, Raw, is_blank, is_string};
+use crate::accumulate::chat::keep::{Extras, Raw, is_string};
+use crate::accumulate::chat::rules;
 use crate::accumulate::text::Text;
-use crate::dialect::chat::{PieceField, elements, members, word};
+use crate::dialect::chat::{PieceField, Pieces, elements};
 use crate::error::Error;
 use crate::event::string;
 use crate::json::{RawStr, push_comma, push_key, push_string};
@@ -19,8 +20,8 @@ const STREAMED: [(&str, PieceField); 4] = [
 /// The block that plain text stands for.
 const PLAIN: (&str, PieceField) = ("text", PieceField::Text);
 
-/// Blocks in order of arrival. A piece joins the block before it if that is of the same type and index and not
-/// signed yet: a signature closes a block.
+/// Blocks in order of arrival. A piece joins the last block that is of its type and not signed yet, since a signature
+/// closes a block: the very last one, or with an `index` the last one under that.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Blocks {
     blocks: Vec<Block>,
@@ -44,36 +45,13 @@ struct Streamed {
     extras: Extras,
 }
 
-/// What one element of the list says.
-#[derive(Default)]
-struct Piece<'a> {
-    streamed: Option<(&'static str, PieceField)>,
-    text: &'a [u8],
-    signature: Option<RawStr<'a>>,
-    index: &'a [u8],
-}
-
-impl<'a> Piece<'a> {
-    fn read(element: &'a [u8]) -> Self {
-        let mut piece = Self::default();
-        for (key, value) in members(element) {
-            match word(key, PieceField::from_bytes) {
-                Some(PieceField::Type) => {
-                    piece.streamed = STREAMED.into_iter().find(|(name, _)| is_string(value, name));
-                }
-                Some(PieceField::Signature) if !is_blank(value) => piece.signature = string(value),
-                Some(PieceField::Index) => piece.index = value,
-                _ => {}
-            }
+impl Block {
+    /// The block, if pieces of type `name` may join it.
+    fn open(&mut self, name: &str) -> Option<&mut Streamed> {
+        match self {
+            Self::Streamed(block) if block.name == name && block.signature.is_none() => Some(block),
+            _ => None,
         }
-        let member = piece.streamed.map(|(_, member)| member);
-        for (key, value) in members(element) {
-            let field = word(key, PieceField::from_bytes);
-            if field.is_some() && field == member {
-                piece.text = value;
-            }
-        }
-        piece
     }
 }
 
@@ -89,12 +67,12 @@ impl Blocks {
 
     /// Adds text that came without a block around it.
     pub(super) fn add_text(&mut self, text: RawStr<'_>, ledger: &mut Ledger) -> Result<(), Error> {
-        self.last(PLAIN, &Piece::default(), ledger, |block, ledger| ledger.append(&mut block.text, text))
+        self.last(PLAIN, &[], ledger, |block, ledger| ledger.append(&mut block.text, text))
     }
 
     /// Starts with text that had come without a block before the first block came.
     pub(super) fn seed(&mut self, text: Text, ledger: &mut Ledger) -> Result<(), Error> {
-        self.last(PLAIN, &Piece::default(), ledger, |block, _| {
+        self.last(PLAIN, &[], ledger, |block, _| {
             block.text = text;
             Ok(())
         })
@@ -112,8 +90,9 @@ impl Blocks {
         if let Some(text) = string(element) {
             return self.add_text(text, ledger);
         }
-        let piece = Piece::read(element);
-        let Some(streamed) = piece.streamed else {
+        let piece = ledger.pieces(element)?;
+        let kind = piece.get(PieceField::Type);
+        let Some(streamed) = STREAMED.into_iter().find(|(name, _)| is_string(kind, name)) else {
             if element == b"null" {
                 return Ok(());
             }
@@ -123,23 +102,28 @@ impl Blocks {
             self.blocks.push(Block::Whole(whole));
             return Ok(());
         };
-        self.last(streamed, &piece, ledger, |block, ledger| block.apply(element, &piece, ledger))
+        self.last(streamed, piece.get(PieceField::Index), ledger, |block, ledger| block.apply(&piece, ledger))
     }
 
-    /// Does `change` to the block that a piece belongs to: the last one, or a new one at the end.
+    /// Does `change` to the block that a piece with this `index` belongs to, or to a new one at the end.
     fn last(
         &mut self,
         (name, member): (&'static str, PieceField),
-        piece: &Piece<'_>,
+        index: &[u8],
         ledger: &mut Ledger,
         change: impl FnOnce(&mut Streamed, &mut Ledger) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        if let Some(Block::Streamed(last)) = self.blocks.last_mut()
-            && last.name == name
-            && last.signature.is_none()
-            && (piece.index.is_empty() || last.index.is_empty() || last.index.as_bytes() == piece.index)
-        {
-            return change(last, ledger);
+        let mut blocks = self.blocks.iter_mut().rev();
+        let last = blocks.next().and_then(|block| block.open(name));
+        let joined = match last {
+            Some(last) if index.is_empty() || last.index.is_empty() || last.index.as_bytes() == index => {
+                Some(last)
+            }
+            _ if index.is_empty() => None,
+            _ => blocks.filter_map(|block| block.open(name)).find(|block| block.index.as_bytes() == index),
+        };
+        if let Some(block) = joined {
+            return change(block, ledger);
         }
         ledger.part()?;
         let mut block = Streamed {
@@ -151,7 +135,7 @@ impl Blocks {
             index: Raw::default(),
             extras: Extras::default(),
         };
-        block.index.set(piece.index, ledger)?;
+        block.index.set(index, ledger)?;
         let result = change(&mut block, ledger);
         self.blocks.push(Block::Streamed(block));
         result
@@ -171,31 +155,29 @@ impl Blocks {
 }
 
 impl Streamed {
-    fn apply(&mut self, element: &[u8], piece: &Piece<'_>, ledger: &mut Ledger) -> Result<(), Error> {
-        if piece.text.first() == Some(&b'[') {
+    fn apply(&mut self, piece: &Pieces<'_>, ledger: &mut Ledger) -> Result<(), Error> {
+        let text = piece.get(self.member);
+        if text.first() == Some(&b'[') {
             self.nested = true;
-            for part in elements(piece.text) {
-                let inner = Piece::read(part);
-                if let Some(text) = string(inner.text).or_else(|| string(part)) {
-                    ledger.append(&mut self.text, text)?;
-                } else if part != b"null" {
-                    ledger.breach("unexpected_type")?;
-                }
-            }
-        } else if let Some(text) = ledger.string(piece.text)? {
+            elements(text).try_for_each(|part| self.add_nested(part, ledger))?;
+        } else if let Some(text) = ledger.string(text)? {
             ledger.append(&mut self.text, text)?;
         }
-        if let Some(signature) = piece.signature {
+        let signature = string(piece.get(PieceField::Signature));
+        if let Some(signature) = signature.filter(|signature| !signature.raw.is_empty()) {
             ledger.append(self.signature.get_or_insert_default(), signature)?;
         }
-        for (key, value) in members(element) {
-            match word(key, PieceField::from_bytes) {
-                Some(PieceField::Type | PieceField::Index | PieceField::Signature) => {}
-                Some(field) if field == self.member => {}
-                _ => self.extras.set(key, value, ledger)?,
-            }
+        let read = [PieceField::Type, PieceField::Index, PieceField::Signature, self.member];
+        piece.others(&read).try_for_each(|(key, value)| self.extras.set(key, value, ledger))
+    }
+
+    fn add_nested(&mut self, part: &[u8], ledger: &mut Ledger) -> Result<(), Error> {
+        let text = string(part).or_else(|| string(Pieces::read(part).get(PieceField::Text)));
+        match text {
+            Some(text) => ledger.append(&mut self.text, text),
+            None if part == b"null" => Ok(()),
+            None => ledger.breach(rules::BAD_VALUE),
         }
-        Ok(())
     }
 
     fn write(&self, out: &mut Vec<u8>) {

@@ -5,6 +5,7 @@ use crate::accumulate::chat::audio::Audio;
 use crate::accumulate::chat::blocks::Blocks;
 use crate::accumulate::chat::keep::{Extras, Joined, Raw, Unique, is_blank, is_string};
 use crate::accumulate::chat::repeat::Target;
+use crate::accumulate::chat::rules;
 use crate::accumulate::chat::tool_calls::{Function, ToolCalls};
 use crate::accumulate::text::Text;
 use crate::dialect::chat::{self, ChoiceField, DeltaField, PieceField, members, word};
@@ -64,7 +65,7 @@ impl Choice {
         let added = std::mem::replace(&mut ledger.added, false);
         self.message.apply(choice, payload, number, ledger)?;
         if ledger.added && !self.finish_reason.is_empty() {
-            ledger.breach("late_delta")?;
+            ledger.breach(rules::LATE_DELTA)?;
         }
         ledger.added |= added;
 
@@ -75,10 +76,10 @@ impl Choice {
         let reason = choice.field(ChoiceField::FinishReason).of(payload);
         if !is_blank(reason) {
             if !self.finish_reason.is_empty() && self.finish_reason.as_bytes() != reason {
-                ledger.breach("finish_reason_changed")?;
+                ledger.breach(rules::FINISH_REASON_CHANGED)?;
             }
             if string(reason).is_none() {
-                return ledger.breach("unexpected_type");
+                return ledger.breach(rules::BAD_VALUE);
             }
             self.finish_reason.set_last(reason, ledger)?;
         }
@@ -179,7 +180,7 @@ impl Message {
             (DeltaField::FunctionCall, Some(b'{')) => {
                 self.function_call.get_or_insert_default().apply(value, PieceField::Arguments, ledger)
             }
-            _ => ledger.breach("unexpected_type"),
+            _ => ledger.breach(rules::BAD_VALUE),
         }
     }
 
@@ -278,14 +279,11 @@ impl Message {
 
 impl Logprobs {
     fn apply(&mut self, logprobs: &[u8], ledger: &mut Ledger) -> Result<(), Error> {
-        for (key, value) in members(logprobs) {
-            match word(key, PieceField::from_bytes) {
-                Some(PieceField::Content) => self.content.extend(value, ledger)?,
-                Some(PieceField::Refusal) => self.refusal.extend(value, ledger)?,
-                _ => self.extras.set(key, value, ledger)?,
-            }
-        }
-        Ok(())
+        let pieces = ledger.pieces(logprobs)?;
+        self.content.extend(pieces.get(PieceField::Content), ledger)?;
+        self.refusal.extend(pieces.get(PieceField::Refusal), ledger)?;
+        let read = [PieceField::Content, PieceField::Refusal];
+        pieces.others(&read).try_for_each(|(key, value)| self.extras.set(key, value, ledger))
     }
 
     fn write(&self, out: &mut Vec<u8>) {

@@ -3,6 +3,7 @@
 use crate::accumulate::chat::Ledger;
 use crate::accumulate::chat::choice::{Choice, push_raw_or_null};
 use crate::accumulate::chat::keep::{Extras, Raw, Unique, is_blank};
+use crate::accumulate::chat::rules;
 use crate::accumulate::sparse::Sparse;
 use crate::dialect::chat::{self, ChoiceField, Chunk, ChunkField, Level, members};
 use crate::error::Error;
@@ -78,7 +79,7 @@ impl Completion {
         ledger: &mut Ledger,
     ) -> Result<(), Error> {
         let Some(number) = number_of(choice, place, payload) else {
-            return ledger.breach("invalid_index");
+            return ledger.breach(rules::BAD_INDEX);
         };
         if self.choices.get_mut(number).is_none() {
             ledger.part()?;

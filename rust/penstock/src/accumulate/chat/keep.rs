@@ -6,7 +6,7 @@ use crate::accumulate::chat::Ledger;
 use crate::dialect::chat::elements;
 use crate::error::Error;
 use crate::event::string;
-use crate::json::{RawStr, push_comma, push_string, push_wtf8, spells};
+use crate::json::{RawStr, push_comma, push_string, spells};
 
 /// Whether a JSON value says nothing: missing, `null` or `""`.
 pub(super) fn is_blank(value: &[u8]) -> bool {
@@ -75,15 +75,7 @@ struct Member {
 impl Extras {
     /// Takes one member; `key` is still escaped.
     pub(super) fn set(&mut self, key: &[u8], value: &[u8], ledger: &mut Ledger) -> Result<(), Error> {
-        if key.contains(&b'\\') {
-            let mut decoded = Vec::new();
-            push_wtf8(RawStr::checked(key), &mut decoded);
-            return self.set_decoded(&decoded, value, ledger);
-        }
-        self.set_decoded(key, value, ledger)
-    }
-
-    fn set_decoded(&mut self, key: &[u8], value: &[u8], ledger: &mut Ledger) -> Result<(), Error> {
+        let key = &*RawStr::checked(key).decoded();
         let place = self.places.get(key).copied();
         let Some(member) = place.and_then(|place| self.members.get_mut(place)) else {
             let mut text = Vec::with_capacity(key.len() + value.len() + 3);

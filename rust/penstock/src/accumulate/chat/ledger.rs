@@ -1,7 +1,9 @@
 //! What an accumulator holds, and what it was told that it should not have been.
 
+use crate::accumulate::chat::rules;
 use crate::accumulate::diagnostics::Diagnostics;
 use crate::accumulate::text::{Meter, Text};
+use crate::dialect::chat::Pieces;
 use crate::error::Error;
 use crate::event::string;
 use crate::json::RawStr;
@@ -39,11 +41,7 @@ impl Ledger {
 
     /// Holds `new` bytes in place of `old`.
     pub(super) fn exchange(&mut self, old: usize, new: usize) -> Result<(), Error> {
-        if new >= old {
-            return self.bytes.take(new - old, self.at);
-        }
-        self.bytes.give(old - new);
-        Ok(())
+        self.bytes.replace(old, new, self.at)
     }
 
     /// Holds one more choice, part, list entry or unknown member.
@@ -63,9 +61,18 @@ impl Ledger {
     pub(super) fn string<'a>(&mut self, value: &'a [u8]) -> Result<Option<RawStr<'a>>, Error> {
         let text = string(value);
         if text.is_none() && !matches!(value, b"" | b"null") {
-            self.breach("unexpected_type")?;
+            self.breach(rules::BAD_VALUE)?;
         }
         Ok(text)
+    }
+
+    /// The members of an object nested in a delta.
+    pub(super) fn pieces<'a>(&mut self, object: &'a [u8]) -> Result<Pieces<'a>, Error> {
+        let pieces = Pieces::read(object);
+        if pieces.duplicates {
+            self.breach(rules::DUPLICATE_FIELD)?;
+        }
+        Ok(pieces)
     }
 
     /// The chunk broke a rule.

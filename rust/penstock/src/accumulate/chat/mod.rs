@@ -11,6 +11,7 @@
 //! * The stream is whole when every choice has its finish reason, or at `[DONE]`. The end of input is neither, and
 //!   no finish reason is ever invented.
 //! * A chunk with another id and a new `role`, after every choice has finished, starts another completion.
+//! * What servers do against the rules is counted by the names in `rules`, or refused where the caller asks for it.
 
 mod audio;
 mod blocks;
@@ -19,6 +20,7 @@ mod completion;
 mod keep;
 mod ledger;
 mod repeat;
+mod rules;
 mod tool_calls;
 
 use crate::dialect::chat::{self, ChoiceField, Chunk, ChunkField, DeltaField};
@@ -135,16 +137,16 @@ impl ChatAccumulator {
     pub fn done(&mut self) {
         self.repeat.forget();
         if !self.done && self.completion.started && self.terminal().is_none() {
-            self.ledger.diagnostics.note("finish_reason_missing");
+            self.ledger.diagnostics.note(rules::FINISH_REASON_MISSING);
         }
         self.done = true;
     }
 
-    /// The input ended; whatever follows is ignored.
+    /// The input ended. May be called again; feeding more goes on where the input ended.
     pub fn finish(&mut self) {
         self.repeat.forget();
         if !self.ended && self.terminal().is_none() {
-            self.ledger.diagnostics.note("truncated");
+            self.ledger.diagnostics.note(rules::TRUNCATED);
         }
         self.ended = true;
     }
@@ -162,9 +164,12 @@ impl ChatAccumulator {
     }
 
     fn take(&mut self, payload: &[u8], name: Option<&[u8]>) -> Result<(), Error> {
-        if self.done || self.ended {
-            self.ledger.diagnostics.note("after_end");
-            return Ok(());
+        if self.done {
+            return self.ledger.breach(rules::AFTER_TERMINAL);
+        }
+        self.ended = false;
+        if self.limits.max_depth < DEPTH_CEILING {
+            self.require_depth(payload, 0)?;
         }
         if payload.len() < 64 {
             match payload.trim_ascii() {
@@ -185,7 +190,7 @@ impl ChatAccumulator {
         }
         if let Err(error) = self.chunk.scan(payload) {
             // A chunk that cannot be read says nothing; its neighbours still do.
-            self.ledger.diagnostics.note("malformed");
+            self.ledger.diagnostics.note(rules::MALFORMED);
             return if self.ledger.diagnostics.is_strict() || matches!(error, Error::Limit { .. }) {
                 Err(error)
             } else {
@@ -196,10 +201,10 @@ impl ChatAccumulator {
             return Err(exceeded(Limit::Parts, self.limits.max_parts, 0));
         }
         if self.chunk.duplicates {
-            self.ledger.breach("duplicate_key")?;
+            self.ledger.breach(rules::DUPLICATE_FIELD)?;
         }
         if self.chunk.odd_choices {
-            self.ledger.breach("unexpected_type")?;
+            self.ledger.breach(rules::BAD_VALUE)?;
         }
         self.chunks += 1;
         let breaches = self.ledger.diagnostics.total();
@@ -221,6 +226,7 @@ impl ChatAccumulator {
         let flat_error =
             name == Some(b"error") || is_string(self.chunk.field(ChunkField::Object).of(payload), "error");
         if flat_error && is_blank(self.chunk.field(ChunkField::Error).of(payload)) {
+            self.require_depth(payload, 1)?;
             return self.completion.error.set(payload.trim_ascii(), &mut self.ledger);
         }
         self.completion.apply_head(&self.chunk, payload, &mut self.ledger)?;
@@ -235,13 +241,21 @@ impl ChatAccumulator {
         Ok(())
     }
 
+    /// Requires that `payload` can stand below `levels` containers: what is taken in can be written and read back.
+    fn require_depth(&self, payload: &[u8], levels: u64) -> Result<(), Error> {
+        match Cursor::new(payload).skip_value(levels, self.limits.max_depth) {
+            Err(error @ Error::Limit { .. }) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Another id means another completion if the last one is whole and a message begins; else it means nothing,
     /// as servers exist that change it with every chunk.
     #[cold]
     fn id_changed(&mut self, payload: &[u8]) -> Result<(), Error> {
         let begins = |choice: &chat::Choice| !is_blank(choice.delta(DeltaField::Role).of(payload));
         if !self.completion.is_finished() || !self.chunk.choices.iter().any(begins) {
-            self.ledger.diagnostics.note("id_changed");
+            self.ledger.diagnostics.note(rules::ID_CHANGED);
             return Ok(());
         }
         self.completed.extend(self.snapshot());

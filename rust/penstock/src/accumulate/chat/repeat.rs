@@ -6,7 +6,7 @@
 //! fast a chunk is read, never how.
 
 use crate::accumulate::chat::keep::is_blank;
-use crate::dialect::chat::{ChoiceField, Chunk, ChunkField, DeltaField, PieceField, elements, members, word};
+use crate::dialect::chat::{ChoiceField, Chunk, ChunkField, DeltaField, PieceField, Pieces, elements};
 use crate::event::{Span, index};
 use crate::json::RawStr;
 use crate::shape::string_end;
@@ -155,25 +155,17 @@ fn added_piece(chunk: &Chunk, payload: &[u8]) -> Option<(Target, u64, Span)> {
 /// The arguments that a list of one fragment adds, if the fragment names its call by nothing but its index.
 fn added_arguments(calls: &[u8], payload: &[u8]) -> Option<Span> {
     let mut fragments = elements(calls);
-    let fragment = fragments.next()?;
-    let mut arguments = None;
-    for (key, value) in members(fragment) {
-        match word(key, PieceField::from_bytes)? {
-            PieceField::Index | PieceField::Type => {}
-            PieceField::Id if is_blank(value) => {}
-            PieceField::Function => {
-                for (key, value) in members(value) {
-                    match word(key, PieceField::from_bytes)? {
-                        PieceField::Name if is_blank(value) => {}
-                        PieceField::Arguments if arguments.is_none() => arguments = Some(value),
-                        _ => return None,
-                    }
-                }
-            }
-            _ => return None,
-        }
-    }
-    let arguments = arguments.filter(|_| fragments.next().is_none())?;
+    let fragment = Pieces::read(fragments.next()?);
+    let function = Pieces::read(fragment.get(PieceField::Function));
+    let arguments = function.get(PieceField::Arguments);
+    let known = [PieceField::Index, PieceField::Type, PieceField::Id, PieceField::Function];
+    let plain = fragments.next().is_none()
+        && !fragment.duplicates
+        && !function.duplicates
+        && is_blank(fragment.get(PieceField::Id))
+        && is_blank(function.get(PieceField::Name))
+        && fragment.others(&known).next().is_none()
+        && function.others(&[PieceField::Name, PieceField::Arguments]).next().is_none();
     let start = arguments.as_ptr().addr().checked_sub(payload.as_ptr().addr())?;
-    Some(Span::new(start, start + arguments.len()))
+    plain.then(|| Span::new(start, start + arguments.len()))
 }

@@ -14,8 +14,9 @@
 
 use crate::accumulate::chat::Ledger;
 use crate::accumulate::chat::keep::{Extras, Raw, is_blank, is_string};
+use crate::accumulate::chat::rules;
 use crate::accumulate::text::Text;
-use crate::dialect::chat::{PieceField, elements, members, word};
+use crate::dialect::chat::{PieceField, Pieces, elements};
 use crate::error::Error;
 use crate::event::{index, string};
 use crate::json::{RawStr, push_comma, push_key, push_string};
@@ -38,23 +39,21 @@ impl Function {
         text: PieceField,
         ledger: &mut Ledger,
     ) -> Result<(), Error> {
-        for (key, value) in members(fragment) {
-            match word(key, PieceField::from_bytes) {
-                Some(PieceField::Name) => self.add_name(value, ledger)?,
-                Some(field) if field == text => self.add_arguments(value, ledger)?,
-                _ => self.extras.set(key, value, ledger)?,
-            }
-        }
-        Ok(())
+        let pieces = ledger.pieces(fragment)?;
+        self.add_name(pieces.get(PieceField::Name), ledger)?;
+        self.add_arguments(pieces.get(text), ledger)?;
+        pieces
+            .others(&[PieceField::Name, text])
+            .try_for_each(|(key, value)| self.extras.set(key, value, ledger))
     }
 
     fn add_name(&mut self, value: &[u8], ledger: &mut Ledger) -> Result<(), Error> {
         let Some(name) = ledger.string(value)? else { return Ok(()) };
-        if equals(&self.name, name) {
+        if self.name.equals(name) {
             return Ok(());
         }
         if !self.arguments.is_empty() && !self.name.is_empty() && !name.raw.is_empty() {
-            return ledger.breach("tool_name_changed");
+            return ledger.breach(rules::TOOL_NAME_CHANGED);
         }
         ledger.append(&mut self.name, name)
     }
@@ -67,7 +66,7 @@ impl Function {
             return Ok(());
         }
         // An object in place of its text, whole: the text it stands for.
-        ledger.breach("arguments_not_text")?;
+        ledger.breach(rules::ARGUMENTS_NOT_TEXT)?;
         let mut compact = Vec::with_capacity(value.len());
         push_compact(value, &mut compact);
         let piece = RawStr { raw: &compact, escaped: false, ascii: compact.is_ascii() };
@@ -106,33 +105,26 @@ pub(crate) struct ToolCall {
 }
 
 impl ToolCall {
-    fn apply(&mut self, fragment: &[u8], ledger: &mut Ledger) -> Result<(), Error> {
-        for (key, value) in members(fragment) {
-            match word(key, PieceField::from_bytes) {
-                Some(PieceField::Index) => {}
-                Some(PieceField::Id) => self.add_id(value, ledger)?,
-                Some(PieceField::Type) => {
-                    self.custom |= is_string(value, "custom");
-                    self.kind.set_first(value, ledger)?;
-                }
-                Some(PieceField::Function) => self.function.apply(value, PieceField::Arguments, ledger)?,
-                Some(PieceField::Custom) => {
-                    self.custom |= value != b"null";
-                    self.function.apply(value, PieceField::Input, ledger)?;
-                }
-                _ => self.extras.set(key, value, ledger)?,
-            }
-        }
-        Ok(())
+    fn apply(&mut self, fragment: &Pieces<'_>, ledger: &mut Ledger) -> Result<(), Error> {
+        self.add_id(fragment.get(PieceField::Id), ledger)?;
+        let kind = fragment.get(PieceField::Type);
+        let custom = fragment.get(PieceField::Custom);
+        self.custom |= is_string(kind, "custom") || custom.first() == Some(&b'{');
+        self.kind.set_first(kind, ledger)?;
+        self.function.apply(fragment.get(PieceField::Function), PieceField::Arguments, ledger)?;
+        self.function.apply(custom, PieceField::Input, ledger)?;
+        let read =
+            [PieceField::Index, PieceField::Id, PieceField::Type, PieceField::Function, PieceField::Custom];
+        fragment.others(&read).try_for_each(|(key, value)| self.extras.set(key, value, ledger))
     }
 
     fn add_id(&mut self, value: &[u8], ledger: &mut Ledger) -> Result<(), Error> {
         let Some(id) = ledger.string(value)? else { return Ok(()) };
-        if id.raw.is_empty() || equals(&self.id, id) {
+        if id.raw.is_empty() || self.id.equals(id) {
             return Ok(());
         }
         if !self.id.is_empty() {
-            return ledger.breach("tool_call_id_changed");
+            return ledger.breach(rules::TOOL_ID_CHANGED);
         }
         self.id.push(id, ledger.at, &mut ledger.bytes)
     }
@@ -169,28 +161,19 @@ struct Address<'a> {
 }
 
 impl<'a> Address<'a> {
-    fn read(fragment: &'a [u8], ledger: &mut Ledger) -> Result<Self, Error> {
-        let mut address = Self::default();
-        for (key, value) in members(fragment) {
-            match word(key, PieceField::from_bytes) {
-                Some(PieceField::Index) if value != b"null" => {
-                    address.index = index(value);
-                    if address.index.is_none() {
-                        ledger.breach("invalid_index")?;
-                    }
-                }
-                Some(PieceField::Id) => address.id = string(value).filter(|id| !id.raw.is_empty()),
-                Some(PieceField::Function | PieceField::Custom) => {
-                    for (key, value) in members(value) {
-                        if word(key, PieceField::from_bytes) == Some(PieceField::Name) {
-                            address.name = string(value).filter(|name| !name.raw.is_empty());
-                        }
-                    }
-                }
-                _ => {}
-            }
+    fn read(fragment: &Pieces<'a>, ledger: &mut Ledger) -> Result<Self, Error> {
+        let given = |value| string(value).filter(|text| !text.raw.is_empty());
+        let name = |member| given(Pieces::read(fragment.get(member)).get(PieceField::Name));
+        let place = fragment.get(PieceField::Index);
+        let index = index(place);
+        if index.is_none() && !is_blank(place) {
+            ledger.breach(rules::BAD_INDEX)?;
         }
-        Ok(address)
+        Ok(Self {
+            index,
+            id: given(fragment.get(PieceField::Id)),
+            name: name(PieceField::Function).or_else(|| name(PieceField::Custom)),
+        })
     }
 }
 
@@ -206,7 +189,8 @@ impl ToolCalls {
     /// Adds the fragments of a delta's list; `chunk` numbers the chunk.
     pub(super) fn extend(&mut self, list: &[u8], chunk: u64, ledger: &mut Ledger) -> Result<(), Error> {
         for fragment in elements(list) {
-            let address = Address::read(fragment, ledger)?;
+            let fragment = ledger.pieces(fragment)?;
+            let address = Address::read(&fragment, ledger)?;
             let place = match self.find(&address, chunk) {
                 Some(place) => place,
                 None => self.insert(address.index, ledger)?,
@@ -216,7 +200,7 @@ impl ToolCalls {
                 if address.name.is_some() {
                     call.named_in = chunk;
                 }
-                call.apply(fragment, ledger)?;
+                call.apply(&fragment, ledger)?;
             }
         }
         Ok(())
@@ -227,17 +211,17 @@ impl ToolCalls {
         if address.index.is_some() {
             let place = self.place_of_index(address.index)?;
             let call = self.calls.get(place)?;
-            let other_id = address.id.is_some_and(|id| !call.id.is_empty() && !equals(&call.id, id));
+            let other_id = address.id.is_some_and(|id| !call.id.is_empty() && !call.id.equals(id));
             let other_name = address.name.is_some_and(|name| {
                 !call.function.arguments.is_empty()
                     && !call.function.name.is_empty()
-                    && !equals(&call.function.name, name)
+                    && !call.function.name.equals(name)
             });
             let other = other_name || other_id && address.name.is_some();
             return (!other).then_some(place);
         }
         if let Some(id) = address.id
-            && let Some(place) = self.calls.iter().rposition(|call| equals(&call.id, id))
+            && let Some(place) = self.calls.iter().rposition(|call| call.id.equals(id))
         {
             return Some(place);
         }
@@ -245,7 +229,7 @@ impl ToolCalls {
         let anonymous = last.id.is_empty() && last.function.name.is_empty();
         let same = match (address.id, address.name) {
             (None, None) => true,
-            (None, Some(name)) => equals(&last.function.name, name) && last.named_in != chunk,
+            (None, Some(name)) => last.function.name.equals(name) && last.named_in != chunk,
             (Some(_), _) => false,
         };
         (same || anonymous).then_some(self.last)
@@ -264,7 +248,7 @@ impl ToolCalls {
         let behind = |call: &ToolCall| index.is_none() || call.index.is_none() || call.index <= index;
         let place = self.calls.iter().rposition(behind).map_or(0, |place| place + 1);
         if index.is_some() && self.calls.iter().any(|call| call.index == index) {
-            ledger.breach("tool_index_reused")?;
+            ledger.breach(rules::TOOL_INDEX_REUSED)?;
         }
         let serial = self.calls.len() as u64;
         self.calls.insert(place, ToolCall { serial, index, ..ToolCall::default() });
@@ -292,16 +276,6 @@ impl ToolCalls {
         }
         out.push(b']');
     }
-}
-
-/// Whether `text` is what `piece` spells.
-fn equals(text: &Text, piece: RawStr<'_>) -> bool {
-    if !piece.escaped {
-        return text.as_bytes() == piece.raw;
-    }
-    let mut decoded = Vec::new();
-    crate::json::push_wtf8(piece, &mut decoded);
-    text.as_bytes() == decoded
 }
 
 /// Appends a checked JSON value without the white space between its tokens.
