@@ -97,6 +97,7 @@ def seeds(target: str) -> Iterator[bytes]:
     streams = [(folder == "ndjson", stream(row)) for folder in ("sse", "ndjson") for row in rows(folder)]
     texts = [stream(row) for folder in ("json", "partial") for row in rows(folder)]
     chats = [payloads(row["chunks"]) for row in rows("chat")]
+    chats += [payloads(row["events"]) for row in rows("responses")]
     if target == "sse_decode":
         yield from (stream for _, stream in streams)
     elif target == "sse_split":
