@@ -80,11 +80,13 @@ impl ChatAccumulator {
 impl ChatAccumulator {
     #[new]
     #[pyo3(signature = (*, strict=false, limits=None))]
-    fn new(strict: bool, limits: Option<&Limits>) -> Self {
-        let limits = Limits::or_default(limits);
-        let core = penstock::ChatAccumulator::new(&limits, strict);
-        let state = State { core, feed: Feed::new(&limits), limits, readers: HashMap::new() };
-        Self { state: Mutex::new(state), options: Options::new(&limits, false) }
+    fn new(py: Python<'_>, strict: bool, limits: Option<&Limits>) -> PyResult<Self> {
+        guard(py, || {
+            let limits = Limits::or_default(limits);
+            let core = penstock::ChatAccumulator::new(&limits, strict);
+            let state = State { core, feed: Feed::new(&limits), limits, readers: HashMap::new() };
+            Ok(Self { state: Mutex::new(state), options: Options::new(&limits, false) })
+        })
     }
 
     /// Takes what comes next of the stream.
@@ -222,13 +224,7 @@ impl ChatAccumulator {
     /// What ended the stream: "error", "[DONE]" or "finish_reason"; None while it has not ended, or if it was cut.
     #[getter]
     fn terminal(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
-        self.ask(py, |core| {
-            Ok(core.terminal().map(|terminal| match terminal {
-                ChatTerminal::FinishReason => "finish_reason",
-                ChatTerminal::Done => "[DONE]",
-                ChatTerminal::Error => "error",
-            }))
-        })
+        self.ask(py, |core| Ok(core.terminal().map(terminal_name)))
     }
 
     /// The error that came in the stream, mostly a dict with `message` and `code`; None if none came.
@@ -266,11 +262,23 @@ impl ChatAccumulator {
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let terminal = self.terminal(py)?;
         self.ask(py, |core| {
-            let state = if core.failure().is_some() { "failed" } else { terminal.unwrap_or("open") };
+            let state = match (core.failure(), core.terminal()) {
+                (Some(_), _) => "failed",
+                (None, Some(terminal)) => terminal_name(terminal),
+                (None, None) => "open",
+            };
             Ok(format!("<ChatAccumulator {state} tokens={}>", core.tokens()))
         })
+        .or_else(|_| Ok("<ChatAccumulator in use or spoiled>".to_owned()))
+    }
+}
+
+const fn terminal_name(terminal: ChatTerminal) -> &'static str {
+    match terminal {
+        ChatTerminal::FinishReason => "finish_reason",
+        ChatTerminal::Done => "[DONE]",
+        ChatTerminal::Error => "error",
     }
 }
 

@@ -189,8 +189,8 @@ impl PartialJSON {
 impl PartialJSON {
     #[new]
     #[pyo3(signature = (*, limits=None))]
-    fn new(limits: Option<&Limits>) -> Self {
-        Self { state: Mutex::new(PartialReader::new(&Limits::or_default(limits))) }
+    fn new(py: Python<'_>, limits: Option<&Limits>) -> PyResult<Self> {
+        guard(py, || Ok(Self { state: Mutex::new(PartialReader::new(&Limits::or_default(limits))) }))
     }
 
     /// Takes the next piece of the text, cut anywhere.
@@ -235,19 +235,24 @@ impl PartialJSON {
     /// "empty", "incomplete", "complete" or "invalid".
     #[getter]
     fn state(&self, py: Python<'_>) -> PyResult<&'static str> {
-        self.ask(py, |reader| {
-            Ok(match reader.core.state() {
-                PartialState::Empty => "empty",
-                PartialState::Incomplete => "incomplete",
-                PartialState::Complete => "complete",
-                PartialState::Invalid => "invalid",
-            })
-        })
+        self.ask(py, |reader| Ok(state_name(reader.core.state())))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let state = self.state(py)?;
-        self.ask(py, |reader| Ok(format!("<PartialJSON {state} bytes={}>", reader.core.position())))
+        self.ask(py, |reader| {
+            let PartialReader { core, .. } = reader;
+            Ok(format!("<PartialJSON {} bytes={}>", state_name(core.state()), core.position()))
+        })
+        .or_else(|_| Ok("<PartialJSON in use or spoiled>".to_owned()))
+    }
+}
+
+const fn state_name(state: PartialState) -> &'static str {
+    match state {
+        PartialState::Empty => "empty",
+        PartialState::Incomplete => "incomplete",
+        PartialState::Complete => "complete",
+        PartialState::Invalid => "invalid",
     }
 }
 

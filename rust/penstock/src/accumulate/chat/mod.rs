@@ -103,11 +103,13 @@ impl ChatAccumulator {
     /// Nothing has come. With `strict`, what the API does not allow is an error; otherwise it is counted.
     #[must_use]
     pub fn new(limits: &Limits, strict: bool) -> Self {
+        // Places within a payload are kept in 32 bits.
+        let limits = Limits { max_event_bytes: limits.max_event_bytes.min(u64::from(u32::MAX)), ..*limits };
         Self {
-            limits: *limits,
+            limits,
             chunk: Chunk::new(usize::try_from(limits.max_parts).unwrap_or(usize::MAX)),
             repeat: Repeat::default(),
-            ledger: Ledger::new(limits, strict),
+            ledger: Ledger::new(&limits, strict),
             completion: Completion::default(),
             completed: Vec::new(),
             chunks: 0,
