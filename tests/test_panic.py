@@ -59,7 +59,9 @@ STORED = {
 }
 """What only hands out a value that is there; no code of penstock's runs that could fail."""
 
-NEVER_RAISES = {(cls, "__repr__") for cls in ("ChatAccumulator", "Decoder", "PartialJSON")}
+NEVER_RAISES = {
+    (cls, "__repr__") for cls in ("ChatAccumulator", "Decoder", "PartialJSON", "ResponseAccumulator")
+}
 """A spoiled object can still be shown."""
 
 

@@ -6,7 +6,7 @@
 ['Hi']
 """
 
-from penstock._penstock import ChatAccumulator, Decoder, Event, Limits, PartialJSON
+from penstock._penstock import ChatAccumulator, Decoder, Event, Limits, PartialJSON, ResponseAccumulator
 from penstock.errors import (
     ConcurrencyError,
     DecodeError,
@@ -34,6 +34,7 @@ __all__ = [
     "PartialJSON",
     "PenstockError",
     "PreviousResponseNotFound",
+    "ResponseAccumulator",
     "ResponseError",
     "StreamTimeout",
 ]

@@ -6,7 +6,16 @@ from typing import Any, Literal, Self, final, overload
 
 from _typeshed import ReadableBuffer as Buffer
 
-__all__ = ["ChatAccumulator", "Decoder", "Event", "Limits", "PartialJSON", "__version__", "_panic_next"]
+__all__ = [
+    "ChatAccumulator",
+    "Decoder",
+    "Event",
+    "Limits",
+    "PartialJSON",
+    "ResponseAccumulator",
+    "__version__",
+    "_panic_next",
+]
 __version__: str
 
 @final
@@ -147,11 +156,7 @@ class ChatAccumulator:
     def __new__(cls, *, strict: bool = False, limits: Limits | None = None) -> Self: ...
     def feed(
         self,
-        data: Event
-        | Buffer
-        | str
-        | dict[str, Any]
-        | Sequence[Event | Buffer | str | dict[str, Any]],
+        data: Event | Buffer | str | dict[str, Any] | Sequence[Event | Buffer | str | dict[str, Any]],
         /,
     ) -> None: ...
     def finish(self) -> None: ...
@@ -176,6 +181,67 @@ class ChatAccumulator:
     def tokens(self) -> int: ...
     @property
     def responses(self) -> list[dict[str, Any]]: ...
+
+@final
+class ResponseAccumulator:
+    """Folds the events of a Responses stream into the `Response` they spell."""
+
+    def __new__(
+        cls, *, strict: bool = False, resume_after: int | None = None, limits: Limits | None = None
+    ) -> Self: ...
+    def feed(
+        self,
+        data: Event | Buffer | str | dict[str, Any] | Sequence[Event | Buffer | str | dict[str, Any]],
+        /,
+    ) -> None: ...
+    def finish(self) -> None: ...
+    def resume(self, after: int | None = None) -> None: ...
+    def snapshot(self) -> dict[str, Any] | None: ...
+    def final(self) -> dict[str, Any]: ...
+    def partial_arguments(self, call: int | str, /) -> Any: ...
+    def take_responses(self) -> list[dict[str, Any]]: ...
+    def lane(self, stream_id: str | None, /) -> Self: ...
+    @property
+    def output_text(self) -> str: ...
+    @property
+    def function_calls(self) -> list[dict[str, Any]]: ...
+    @property
+    def usage(self) -> dict[str, Any] | None: ...
+    @property
+    def status(self) -> str | None: ...
+    @property
+    def terminal(
+        self,
+    ) -> (
+        Literal[
+            "response.completed",
+            "response.incomplete",
+            "response.failed",
+            "response.cancelled",
+            "error",
+        ]
+        | None
+    ): ...
+    @property
+    def error(self) -> dict[str, Any] | None: ...
+    @property
+    def truncated(self) -> bool: ...
+    @property
+    def sequence_number(self) -> int | None: ...
+    @property
+    def audio(self) -> bytes | None: ...
+    @property
+    def transcript(self) -> str | None: ...
+    @property
+    def images(self) -> dict[int, dict[str, Any]]: ...
+    @property
+    def diagnostics(self) -> dict[str, int]: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def responses(self) -> list[dict[str, Any]]: ...
+    @property
+    def lanes(self) -> list[str | None]: ...
 
 @final
 class PartialJSON:

@@ -10,6 +10,7 @@ mod feed;
 mod json;
 mod limits;
 mod partial;
+mod response_accumulator;
 mod strings;
 mod template;
 
@@ -30,6 +31,8 @@ mod _penstock {
     use crate::limits::Limits;
     #[pymodule_export]
     use crate::partial::PartialJSON;
+    #[pymodule_export]
+    use crate::response_accumulator::ResponseAccumulator;
 
     use pyo3::prelude::*;
 
