@@ -4,6 +4,10 @@
 //! only what a chunk ends in the middle of is carried over. Every byte is looked at once and copied at most
 //! twice, so time is linear however the input is cut.
 
+mod bounds;
+mod line;
+mod sniff;
+
 use std::ops::Range;
 
 use memchr::memchr2;
@@ -12,57 +16,16 @@ use crate::decoder::{DecoderOptions, EndOfInput, Frame, Mark, Piece, Shared, Sin
 use crate::error::{Error, exceeded};
 use crate::limits::Limit;
 use crate::simd::{Backend, Task, dispatch};
+use crate::sse::line::{Ignored, Kind, Partial, classify, value_offset};
+use crate::sse::sniff::Sniff;
 
 /// Buffers larger than this are given back once their event is out.
 const KEEP_CAPACITY: usize = 1 << 16;
-/// How much of a body that is no event stream is kept to show.
-const BODY_CAPACITY: usize = 1 << 20;
-
-/// What a line does, by its field name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Data,
-    Event,
-    Id,
-    Retry,
-    Comment,
-    Unknown,
-    /// Too short yet to tell.
-    Undecided,
-}
-
 /// Where a field of the current event stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
     Chunk(Range<usize>),
     Buffer,
-}
-
-/// A line that the last chunk ended in.
-#[derive(Debug, Default)]
-struct Partial {
-    /// What is kept of it: nothing once it is known that the line does not matter.
-    kept: Vec<u8>,
-    /// Its length so far.
-    length: u64,
-    /// The place of its first byte in the stream.
-    start: u64,
-    ignored: Option<Ignored>,
-    open: bool,
-}
-
-/// A line whose content does not matter, only its length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Ignored {
-    comment: bool,
-}
-
-/// Whether the input may be a document instead of an event stream.
-#[derive(Debug)]
-enum Sniff {
-    Undecided,
-    Body(Vec<u8>),
-    Stream,
 }
 
 /// The decoder's state between two chunks.
@@ -150,10 +113,7 @@ impl Lines {
     }
 
     pub(crate) fn non_stream_body(&self) -> Option<&[u8]> {
-        match &self.sniff {
-            Sniff::Body(body) => Some(body),
-            _ => None,
-        }
+        self.sniff.body()
     }
 
     #[inline]
@@ -165,8 +125,9 @@ impl Lines {
         let marking = matches!(self.mark, Mark::Matching(_));
         let start = self.read(chunk, sink)?;
         let withheld = marking && matches!(self.mark, Mark::Matching(_));
-        if !withheld && !matches!(self.sniff, Sniff::Stream) {
-            self.sniff(chunk.get(start..).unwrap_or_default());
+        if !withheld && !self.sniff.is_settled() {
+            let events = self.shared.counts.events > 0 || self.shared.done;
+            self.sniff.feed(chunk.get(start..).unwrap_or_default(), events);
         }
         self.offset += chunk.len() as u64;
         Ok(())
@@ -405,51 +366,6 @@ impl Lines {
         Ok(())
     }
 
-    /// Holds a line of `length` bytes, so far or in all, to the limits. What it breaks first, by offset, is
-    /// the error, so that the error does not depend on how the input was cut.
-    #[inline]
-    fn check(&mut self, kind: Kind, value: u64, length: u64, start: u64, ended: bool) -> Result<(), Error> {
-        let limits = &self.shared.options.limits;
-        let mut full = false;
-        let own = match kind {
-            Kind::Data => {
-                let held = match &self.data {
-                    None => 0,
-                    Some(Place::Chunk(range)) => range.len() as u64 + 1,
-                    Some(Place::Buffer) => (self.data_buffer.len() - self.data_head) as u64 + 1,
-                };
-                // The LF that joins this line may itself be one byte too many; while the line is open and has
-                // no value yet, the place of that value is not known.
-                full = held > limits.max_event_bytes && (ended || length > value);
-                (Limit::EventBytes, value.saturating_add(limits.max_event_bytes.saturating_sub(held)))
-            }
-            Kind::Event => (Limit::EventNameBytes, value.saturating_add(limits.max_event_name_bytes)),
-            Kind::Id => (Limit::IdBytes, value.saturating_add(limits.max_id_bytes)),
-            _ => (Limit::LineBytes, limits.max_line_bytes),
-        };
-        if kind == Kind::Undecided {
-            // A few bytes that may become anything; they are held to the rest once that is known.
-            return if length <= own.1 { Ok(()) } else { Err(exceeded(own.0, own.1, start + own.1)) };
-        }
-        let idle = limits.max_idle_bytes - self.idle.min(limits.max_idle_bytes);
-        if kind == Kind::Data {
-            if length <= own.1 && length <= limits.max_line_bytes && !full {
-                return Ok(());
-            }
-        } else if length <= own.1 && length <= limits.max_line_bytes && length + u64::from(ended) <= idle {
-            if ended {
-                self.idle += length + 1;
-            }
-            return Ok(());
-        }
-        let mut allowed = [(Limit::LineBytes, limits.max_line_bytes), own, (Limit::IdleBytes, idle)];
-        if kind == Kind::Data {
-            allowed = [allowed[0], own, own];
-        }
-        let (limit, at) = allowed.into_iter().min_by_key(|(_, at)| *at).unwrap_or(own);
-        Err(exceeded(limit, limits.get(limit), start + at))
-    }
-
     /// A blank line at `start`: the event is complete (9.2.6, "dispatch the event").
     #[inline]
     fn dispatch(&mut self, chunk: &[u8], start: u64, sink: &mut impl Sink) -> Result<(), Error> {
@@ -531,63 +447,4 @@ impl Lines {
         self.swallow_lf = false;
         Ok(())
     }
-
-    /// Keeps the beginning of an input that looks like a document until an event proves otherwise.
-    #[cold]
-    fn sniff(&mut self, mut chunk: &[u8]) {
-        if self.shared.counts.events > 0 || self.shared.done {
-            self.sniff = Sniff::Stream;
-            return;
-        }
-        if let Sniff::Undecided = self.sniff {
-            chunk = chunk.trim_ascii_start();
-            self.sniff = match chunk.first() {
-                None => return,
-                Some(b'{' | b'[' | b'<') => Sniff::Body(Vec::new()),
-                Some(_) => Sniff::Stream,
-            };
-        }
-        if let Sniff::Body(body) = &mut self.sniff {
-            let room = BODY_CAPACITY - body.len().min(BODY_CAPACITY);
-            body.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
-        }
-    }
-}
-
-/// The kind of a line and where its value starts; a line that is not `complete` may still be anything.
-#[inline]
-fn classify(line: &[u8], complete: bool) -> (Kind, usize) {
-    let kind = match line {
-        [b'd', b'a', b't', b'a', b':', ..] => Kind::Data,
-        [b'e', b'v', b'e', b'n', b't', b':', ..] => Kind::Event,
-        [b':', ..] => Kind::Comment,
-        [b'i', b'd', b':', ..] => Kind::Id,
-        [b'r', b'e', b't', b'r', b'y', b':', ..] => Kind::Retry,
-        _ if !complete => undecided(line),
-        b"data" => Kind::Data,
-        b"event" => Kind::Event,
-        b"id" => Kind::Id,
-        b"retry" => Kind::Retry,
-        _ => Kind::Unknown,
-    };
-    (kind, value_offset(kind, line))
-}
-
-/// Whether an incomplete line without a field yet can still get one.
-fn undecided(line: &[u8]) -> Kind {
-    let open = [&b"data"[..], b"event", b"id", b"retry"].iter().any(|name| name.starts_with(line));
-    if open { Kind::Undecided } else { Kind::Unknown }
-}
-
-/// Where the value of a line of this kind starts: after the colon and one space, at the end without a colon.
-#[inline]
-fn value_offset(kind: Kind, line: &[u8]) -> usize {
-    let name = match kind {
-        Kind::Data => 4,
-        Kind::Event | Kind::Retry => 5,
-        Kind::Id => 2,
-        Kind::Comment | Kind::Unknown | Kind::Undecided => return 0,
-    };
-    let value = name + 1 + usize::from(line.get(name + 1) == Some(&b' '));
-    value.min(line.len())
 }
