@@ -118,7 +118,7 @@ class Decoder:
         framing: Literal["sse", "ndjson"] = "sse",
         eof: Literal["spec", "flush"] = "spec",
         errors: Literal["replace", "strict"] = "replace",
-        sentinel: bytes | None = ...,
+        sentinel: bytes | None = b"[DONE]",
         skip_empty: bool = False,
         limits: Limits | None = None,
     ) -> Self: ...

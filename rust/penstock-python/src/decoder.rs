@@ -308,8 +308,12 @@ impl Decoder {
 #[pymethods]
 impl Decoder {
     #[new]
-    #[pyo3(signature = (*, framing="sse", eof="spec", errors="replace", sentinel=Some(&b"[DONE]"[..]), skip_empty=false,
-        limits=None))]
+    #[pyo3(
+        signature = (*, framing="sse", eof="spec", errors="replace", sentinel=Some(&b"[DONE]"[..]),
+            skip_empty=false, limits=None),
+        text_signature = "(*, framing='sse', eof='spec', errors='replace', sentinel=b'[DONE]', skip_empty=False, \
+            limits=None)"
+    )]
     fn new(
         py: Python<'_>,
         framing: &str,
