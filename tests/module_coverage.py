@@ -16,13 +16,8 @@ from typing import Final
 HERE: Final = Path(__file__).parent
 
 TESTS: Final = {
-    "errors": ["test_errors.py"],
-    "sources": ["test_sources.py"],
-    "stats": ["test_stream.py"],
-    "stream": ["test_stream.py", "test_waiting.py", "test_cancellation.py"],
-    "stream_core": ["test_stream.py", "test_waiting.py", "test_cancellation.py"],
-    "timeouts": ["test_waiting.py"],
-    "pump": ["test_waiting.py", "test_cancellation.py"],
+    module: [f"test_{module}.py"]
+    for module in ("errors", "sources", "stats", "stream", "stream_core", "timeouts", "pump")
 }
 """Modules of `penstock` and the files that must cover every branch of each."""
 

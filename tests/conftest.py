@@ -1,0 +1,19 @@
+"""Fixtures shared by the tests of the faces."""
+
+from collections.abc import Iterator
+
+import pytest
+from upstream import Upstream, running
+
+
+@pytest.fixture(scope="session")
+def shared_upstream() -> Iterator[Upstream]:
+    with running() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def upstream(shared_upstream: Upstream) -> Iterator[Upstream]:
+    """A server on loopback; the test that leaves a connection open fails."""
+    yield shared_upstream
+    assert shared_upstream.settled(), f"{len(shared_upstream.connections)} connections left open"
