@@ -19,8 +19,11 @@ from penstock.errors import (
     ResponseError,
     StreamTimeout,
 )
+from penstock.stats import StreamStats
+from penstock.stream import AsyncStream, Stream
 
 __all__ = [
+    "AsyncStream",
     "ChatAccumulator",
     "ConcurrencyError",
     "DecodeError",
@@ -36,5 +39,7 @@ __all__ = [
     "PreviousResponseNotFound",
     "ResponseAccumulator",
     "ResponseError",
+    "Stream",
+    "StreamStats",
     "StreamTimeout",
 ]
