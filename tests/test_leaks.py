@@ -23,7 +23,6 @@ HEAD = """
     import asyncio, gc, json, sys, warnings
     from flood import memory
     from penstock import *
-    from penstock.stream import AsyncStream, Stream
 
     warnings.simplefilter("error")  # a ResourceWarning in `__del__` reaches the hook as an exception
     left = []
