@@ -15,8 +15,9 @@ mod write;
 
 pub use cursor::{Cursor, Kind, Number, RawStr};
 pub use partial::{PartialJson, PartialSink, PartialState};
+pub(crate) use text::append_wtf8;
 pub use text::{Surrogates, push_escaped, push_lossy, push_wtf8};
 pub(crate) use tokens::{Invalid, Token, Tokens};
 pub use visit::{Stopped, Visitor, visit};
 pub use walk::{elements, entries, spells};
-pub use write::{Edit, merge, patch, push_comma, push_key, push_string};
+pub use write::{Edit, merge, patch, push_comma, push_key, push_number, push_string};

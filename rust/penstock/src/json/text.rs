@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use crate::json::RawStr;
+use crate::simd::string_stop;
 
 impl<'a> RawStr<'a> {
     /// The characters as WTF-8, borrowed where nothing had to be decoded.
@@ -140,6 +141,34 @@ fn push_code_unit<'a>(
     rest
 }
 
+/// Appends `piece` to WTF-8 text: surrogates keep their three bytes, except that a high and a low one that meet
+/// become their character; whatever else is not UTF-8 becomes U+FFFD.
+pub(crate) fn append_wtf8(piece: &[u8], out: &mut Vec<u8>) {
+    let mut rest = piece;
+    loop {
+        let Err(error) = std::str::from_utf8(rest) else {
+            return out.extend_from_slice(rest);
+        };
+        let (valid, invalid) = rest.split_at(error.valid_up_to());
+        out.extend_from_slice(valid);
+        if let Some((&[0xed, second @ 0xa0..=0xbf, third @ 0x80..=0xbf], tail)) = invalid.split_first_chunk()
+        {
+            let unit = 0xd000 | u32::from(second & 0x3f) << 6 | u32::from(third & 0x3f);
+            match trailing_high(out) {
+                Some(high) if unit >= 0xdc00 => {
+                    out.truncate(out.len() - 3);
+                    push_pair(high, unit, out);
+                }
+                _ => out.extend_from_slice(&[0xed, second, third]),
+            }
+            rest = tail;
+        } else {
+            out.extend_from_slice(REPLACEMENT);
+            rest = invalid.get(error.error_len().unwrap_or(invalid.len())..).unwrap_or_default();
+        }
+    }
+}
+
 /// The high surrogate that WTF-8 text ends with.
 fn trailing_high(out: &[u8]) -> Option<u32> {
     match out.last_chunk::<3>() {
@@ -176,6 +205,9 @@ fn code_unit(text: &[u8]) -> (u32, &[u8]) {
 /// Appends WTF-8 `text` as the inside of a JSON string: the short escapes, `\u00xx` for other controls, `\udxxx`
 /// for lone surrogates, everything else as it is.
 pub fn push_escaped(text: &[u8], out: &mut Vec<u8>) {
+    if string_stop(text, 0) == (text.len(), true) {
+        return out.extend_from_slice(text);
+    }
     let mut plain_from = 0;
     for (at, &byte) in text.iter().enumerate() {
         let second = text.get(at + 1).copied().unwrap_or_default();
@@ -216,11 +248,28 @@ fn push_hex(unit: u32, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{push_escaped, push_lossy, push_wtf8};
+    use super::{append_wtf8, push_escaped, push_lossy, push_wtf8};
     use crate::json::{Cursor, RawStr};
 
     fn raw(text: &[u8]) -> RawStr<'_> {
         Cursor::new(text).string().unwrap()
+    }
+
+    #[test]
+    fn pieces_join_where_surrogates_meet() {
+        for (pieces, expected) in [
+            (&[&b"a"[..], b"\xc3\xa9"][..], "a\u{e9}".as_bytes()),
+            (&[b"\xed\xa0\xbd", b"\xed\xb8\x80"], "\u{1f600}".as_bytes()),
+            (&[b"\xed\xa0\xbd\xed\xb8\x80!"], "\u{1f600}!".as_bytes()),
+            (&[b"\xed\xb8\x80", b"\xed\xa0\xbd"], b"\xed\xb8\x80\xed\xa0\xbd"),
+            (&[b"x\xff", b"\xed"], "x\u{fffd}\u{fffd}".as_bytes()),
+        ] {
+            let mut out = Vec::new();
+            for piece in pieces {
+                append_wtf8(piece, &mut out);
+            }
+            assert_eq!(out, expected, "{pieces:x?}");
+        }
     }
 
     #[test]

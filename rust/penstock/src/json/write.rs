@@ -95,6 +95,23 @@ pub fn push_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// Appends a number.
+#[inline]
+pub fn push_number(number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    let mut rest = number;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        start -= 1;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(start..).unwrap_or_default());
+}
+
 /// Appends `"key":`; the key must not need escaping.
 pub fn push_key(key: &str, out: &mut Vec<u8>) {
     out.push(b'"');
@@ -111,7 +128,7 @@ pub fn push_comma(out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Edit, merge, patch, push_comma, push_key, push_string};
+    use super::{Edit, merge, patch, push_comma, push_key, push_number, push_string};
 
     #[test]
     fn patches_touch_nothing_else() {
@@ -135,6 +152,15 @@ mod tests {
             ];
             patch(object.as_bytes(), &edits, &mut out).unwrap();
             assert_eq!(String::from_utf8(out).unwrap(), expected, "{object}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_as_the_standard_library_does() {
+        for number in [0, 7, 10, 99, 100, 12_345, u64::MAX] {
+            let mut out = Vec::new();
+            push_number(number, &mut out);
+            assert_eq!(out, number.to_string().as_bytes());
         }
     }
 
