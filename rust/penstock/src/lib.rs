@@ -8,11 +8,14 @@
 mod accumulate;
 mod decoder;
 pub mod dialect;
+mod emit;
 mod error;
 pub mod event;
 pub mod json;
+mod lifecycle;
 mod limits;
 mod ndjson;
+mod rule;
 mod shape;
 mod simd;
 mod sse;
@@ -23,8 +26,13 @@ pub use accumulate::{
     ResponseAccumulator, ResponseOptions, ResponseTerminal, ResponseView,
 };
 pub use decoder::{Decoder, DecoderOptions, EndOfInput, Frame, Framing, Malformed, Piece, Sink};
+pub use dialect::responses::Kind as ItemKind;
+pub use emit::{
+    Emitter, EmitterOptions, IdSource, ItemStatus, NewItem, PartKind, SseFrame, Terminal, Wire, write_sse,
+};
 pub use error::{Error, JsonReason, TextReason};
 pub use event::{EventType, Field, Fields, Head, Span};
 pub use limits::{Limit, Limits};
+pub use rule::Rule;
 pub use shape::{Fillings, Hole, Scanner, Shape};
 pub use vocabulary::Folded;

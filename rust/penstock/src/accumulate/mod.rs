@@ -8,6 +8,9 @@ mod responses;
 mod sparse;
 mod text;
 
+pub(crate) use sparse::Sparse;
+pub(crate) use text::Meter;
+
 pub use chat::{ChatAccumulator, ChatCall, ChatTerminal};
 pub use responses::{
     Arguments, Fed, FinalResponse, FunctionCall, ResponseAccumulator, ResponseOptions, ResponseTerminal,

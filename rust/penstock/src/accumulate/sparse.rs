@@ -52,6 +52,12 @@ impl<T> Sparse<T> {
             .filter_map(|&place| self.entries.get(place).map(|(index, entry)| (*index, entry)))
     }
 
+    /// How many there are.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Whether there is none.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {

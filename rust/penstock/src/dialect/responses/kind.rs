@@ -115,9 +115,10 @@ impl Channel {
 macro_rules! kinds {
     ($($kind:ident = $word:literal { $($members:literal)? },)*) => {
         /// The kinds of output items that events stream into.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(crate) enum Kind {
-            $($kind,)*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Kind {
+            $(#[doc = concat!("`", $word, "`")] $kind,)*
             /// Any other; kept as it came.
             Other,
         }

@@ -5,7 +5,8 @@ mod object;
 
 use crate::event::EventType;
 
-pub(crate) use kind::{Channel, Kind, List};
+pub use kind::Kind;
+pub(crate) use kind::{Channel, List};
 pub(crate) use object::{Action, Item, Part, Response, Written, decoded, is_empty};
 
 /// What an event says.

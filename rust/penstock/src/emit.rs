@@ -1,0 +1,675 @@
+//! Builds a legal Responses stream, event by event, from what a model or another dialect says.
+//!
+//! Rules of this module: every event passes the [`Lifecycle`] before it is written, and every byte passes the
+//! writer. A call that would break a rule is [`Error::Event`] with the rule's name and has changed nothing. Ids
+//! and the time come from the caller: the core has neither clock nor randomness.
+
+mod item;
+mod object;
+mod options;
+mod writer;
+
+use std::collections::BTreeSet;
+
+use crate::accumulate::Meter;
+use crate::dialect::responses::{Channel, Item as ItemView, Kind, List, Part, Step, is_empty, step};
+use crate::error::Error;
+use crate::event::EventType;
+use crate::json::{elements, entries, push_comma, push_number};
+use crate::lifecycle::{Lifecycle, Move, Phase};
+use crate::limits::Limit;
+use crate::rule::Rule;
+
+use item::{Item, id_prefix, own_channel, string_events};
+use object::{Members, accept, accept_object};
+use options::{RESERVED, response_members};
+use writer::{Writer, require_one_line};
+
+pub use item::PartKind;
+pub use options::{EmitterOptions, IdSource, ItemStatus, NewItem, Terminal};
+pub use writer::{SseFrame, Wire, write_sse};
+
+/// Containers around an item in the final response, and around the members of an item in an event.
+const ITEM_LEVELS: u64 = 3;
+
+/// Writes the events of one response.
+///
+/// ```
+/// use penstock::{Emitter, EmitterOptions, ItemStatus, NewItem, Terminal};
+///
+/// let mut emitter = Emitter::new(EmitterOptions::new("resp_1", 1_700_000_000, "a-model"))?;
+/// emitter.start()?;
+/// let message = emitter.open_item(NewItem::message())?;
+/// emitter.text(message, b"Hello")?;
+/// emitter.close_item(message, ItemStatus::Completed, b"")?;
+/// emitter.finish(Terminal::Completed)?;
+/// let stream = emitter.take();
+/// assert!(stream.starts_with(b"event: response.created\ndata: {"));
+/// # Ok::<(), penstock::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Emitter {
+    life: Lifecycle,
+    writer: Writer,
+    response: Members,
+    items: Vec<Item>,
+    ids: IdSource,
+    known_ids: BTreeSet<Box<[u8]>>,
+    bytes: Meter,
+    /// Items, parts and annotations.
+    entries: Meter,
+    last: Option<Vec<u8>>,
+}
+
+impl Emitter {
+    /// An emitter before its first event. Refuses ids that are empty or hold CR, LF or NUL, and members of the
+    /// response that are the emitter's own to write.
+    pub fn new(options: EmitterOptions) -> Result<Self, Error> {
+        require_id(options.id.as_bytes())?;
+        let mut tail = Vec::new();
+        if let Some(stream_id) = &options.stream_id {
+            require_id(stream_id.as_bytes())?;
+            tail.extend_from_slice(b",\"stream_id\":");
+            crate::json::push_string(stream_id.as_bytes(), &mut tail);
+        }
+        let echo = accept_object(&options.echo, 2)?;
+        require_unreserved(&echo, RESERVED)?;
+        Ok(Self {
+            life: Lifecycle::default(),
+            writer: Writer::new(options.wire, options.escape_separators, options.padding, &tail),
+            response: response_members(&options, &echo)?,
+            items: Vec::new(),
+            ids: options.ids,
+            known_ids: BTreeSet::new(),
+            bytes: Meter::new(Limit::MessageBytes, options.limits.max_message_bytes),
+            entries: Meter::new(Limit::Parts, options.limits.max_parts),
+            last: None,
+        })
+    }
+
+    /// Writes `response.created` and `response.queued`; `start` is to follow, or `finish`.
+    pub fn queue(&mut self) -> Result<(), Error> {
+        self.advance(EventType::Created)?;
+        self.response.set_string("status", b"queued");
+        self.write_response(EventType::Created);
+        self.advance(EventType::Queued)?;
+        self.write_response(EventType::Queued);
+        Ok(())
+    }
+
+    /// Writes `response.created`, unless it waited in the queue, and `response.in_progress`.
+    pub fn start(&mut self) -> Result<(), Error> {
+        if self.life.phase() != Phase::Queued {
+            self.advance(EventType::Created)?;
+            self.write_response(EventType::Created);
+        }
+        self.advance(EventType::InProgress)?;
+        self.response.set_string("status", b"in_progress");
+        self.write_response(EventType::InProgress);
+        Ok(())
+    }
+
+    /// Opens an item and returns its `output_index`. Strings that stream into it begin empty: members that hold
+    /// text or parts of it are refused.
+    pub fn open_item(&mut self, new: NewItem<'_>) -> Result<usize, Error> {
+        let event = EventType::OutputItemAdded;
+        let more = accept_object(new.members, ITEM_LEVELS)?;
+        require_unreserved(&more, if new.kind == Kind::Other { &["id"] } else { &["id", "type"] })?;
+        if is_prefilled(new.kind, &more)? || new.kind == Kind::Other && ItemView::read(&more)?.kind.is_none()
+        {
+            return Err(breach(Rule::ItemPrefilled, event));
+        }
+        let index = self.items.len() as u64;
+        let mv = Move { kind: new.kind, ..Move::item(event, Step::ItemAdded, index, 0) };
+        self.check(&mv)?;
+        let id = self.new_id(new.id, id_prefix(new.kind), event)?;
+
+        let mut members = Members::default();
+        members.set_string("id", &id);
+        if new.kind != Kind::Other {
+            members.merge(&new.kind.implied(None))?;
+        }
+        members.merge(&more)?;
+        let call_id = match new.call_id {
+            None if matches!(new.kind, Kind::FunctionCall | Kind::CustomToolCall) => {
+                members.get(b"call_id").is_none_or(|id| id == b"\"\"").then(|| self.ids.next("call_"))
+            }
+            given => given.map(str::to_owned),
+        };
+        for (key, value) in [("call_id", call_id.as_deref()), ("name", new.name)] {
+            if let Some(value) = value {
+                members.set_string(key, value.as_bytes());
+            }
+        }
+        self.charge(id.len() + new.members.len(), 1)?;
+        self.life.apply(&mv);
+        self.known_ids.insert(id.clone());
+        let item = Item::new(new.kind, index, &id, members, &self.writer);
+        item.write_whole(event, &item.json(), &mut self.writer);
+        self.items.push(item);
+        Ok(index as usize)
+    }
+
+    /// Writes an item into which nothing streams, added and done at once, and returns its `output_index`. `item` is
+    /// the finished item; one that holds text, arguments or parts is refused, they are to be streamed.
+    pub fn item_whole(&mut self, item: &[u8]) -> Result<usize, Error> {
+        let event = EventType::OutputItemAdded;
+        let item = accept_object(item, ITEM_LEVELS)?;
+        let view = ItemView::read(&item)?;
+        let kind = Kind::of_item(view.kind);
+        if is_prefilled(kind, &item)? || view.kind.is_none() {
+            return Err(breach(Rule::ItemPrefilled, event));
+        }
+        let id = crate::dialect::responses::decoded(view.id).unwrap_or_default();
+        let index = self.items.len() as u64;
+        let incomplete = view.status == Some(b"\"incomplete\"");
+        let added = Move { kind, ..Move::item(event, Step::ItemAdded, index, 0) };
+        self.check(&added)?;
+        let owed = matches!(kind, Kind::FunctionCall | Kind::CustomToolCall);
+        if owed {
+            return Err(breach(Rule::StringNotDone, EventType::OutputItemDone));
+        }
+        if !id.is_empty() {
+            self.require_new_id(&id, event)?;
+        }
+        self.charge(item.len(), 1)?;
+        self.known_ids.insert(id.as_ref().into());
+        let mut members = Members::read(&item)?;
+        let mut written = Item::new(kind, index, &id, members.clone(), &self.writer);
+        if members.get(b"status").is_some() {
+            members.set_string("status", b"in_progress");
+        }
+        let mut first = Vec::new();
+        members.write(&mut first);
+        self.life.apply(&added);
+        written.write_whole(event, &first, &mut self.writer);
+        let done = EventType::OutputItemDone;
+        self.life.apply(&Move { kind, incomplete, ..Move::item(done, Step::ItemDone, index, 0) });
+        written.write_whole(done, &item, &mut self.writer);
+        written.done = item.into_owned();
+        self.items.push(written);
+        Ok(index as usize)
+    }
+
+    /// Opens a part of `item`, ending the one that is open, and returns its index in the content or summary.
+    pub fn open_part(&mut self, item: usize, kind: PartKind) -> Result<usize, Error> {
+        let [added, ..] = kind.events();
+        let list = kind.list();
+        let open = self.items.get(item).and_then(|entry| entry.part.as_ref());
+        let after_open = u64::from(open.is_some_and(|part| part.kind.list() == list));
+        let index = self.items.get(item).map_or(0, |entry| entry.parts(list)) + after_open;
+        let channel = Some(kind.channel());
+        let mv = Move { channel, ..Move::item(added, Step::PartAdded(list), item as u64, index) };
+        self.check(&mv)?;
+        self.charge(0, 1)?;
+        self.close_part(item)?;
+        self.life.apply(&mv);
+        if let Some(entry) = self.items.get_mut(item) {
+            entry.open_part(kind, &mut self.writer);
+        }
+        Ok(index as usize)
+    }
+
+    /// Ends the open part of `item`, if there is one.
+    pub fn close_part(&mut self, item: usize) -> Result<(), Error> {
+        let Some(entry) = self.items.get_mut(item) else {
+            return Err(breach(Rule::ItemNotAdded, EventType::ContentPartDone));
+        };
+        if let Some((kind, part)) = entry.close_part(&mut self.writer) {
+            let [.., whole, done] = kind.events();
+            let channel = Some(kind.channel());
+            let at = item as u64;
+            self.life.apply(&Move::item(whole, Step::Whole(kind.channel()), at, part));
+            self.life.apply(&Move { channel, ..Move::item(done, Step::PartDone(kind.list()), at, part) });
+        }
+        Ok(())
+    }
+
+    /// Adds text to a message: to its open text part, or to one that is opened for it. As with all pieces of
+    /// text, `piece` is WTF-8 (other bytes become U+FFFD), and an empty one writes nothing.
+    #[inline]
+    pub fn text(&mut self, item: usize, piece: &[u8]) -> Result<(), Error> {
+        self.push_part(item, PartKind::Text, piece, b"")
+    }
+
+    /// As [`text`](Self::text), with the log probabilities of its tokens, a JSON list.
+    pub fn text_with_logprobs(&mut self, item: usize, piece: &[u8], logprobs: &[u8]) -> Result<(), Error> {
+        let logprobs = accept(logprobs, ITEM_LEVELS + 2)?;
+        elements(&logprobs, |_| {})?;
+        let inside = logprobs.get(1..logprobs.len() - 1).unwrap_or_default();
+        self.push_part(item, PartKind::Text, piece, inside.trim_ascii())
+    }
+
+    /// Adds to a message's refusal.
+    #[inline]
+    pub fn refusal(&mut self, item: usize, piece: &[u8]) -> Result<(), Error> {
+        self.push_part(item, PartKind::Refusal, piece, b"")
+    }
+
+    /// Adds raw reasoning to a reasoning item.
+    #[inline]
+    pub fn reasoning_text(&mut self, item: usize, piece: &[u8]) -> Result<(), Error> {
+        self.push_part(item, PartKind::ReasoningText, piece, b"")
+    }
+
+    /// Adds to the summary of a reasoning item. Parts of a summary are begun with [`open_part`](Self::open_part).
+    #[inline]
+    pub fn reasoning_summary(&mut self, item: usize, piece: &[u8]) -> Result<(), Error> {
+        self.push_part(item, PartKind::SummaryText, piece, b"")
+    }
+
+    /// Adds to the arguments of a function or MCP call.
+    #[inline]
+    pub fn arguments(&mut self, item: usize, piece: &[u8]) -> Result<(), Error> {
+        let mcp = self.items.get(item).is_some_and(|item| item.kind == Kind::McpCall);
+        let channel = if mcp { Channel::McpArguments } else { Channel::FunctionArguments };
+        self.push_string(item, channel, piece)
+    }
+
+    /// Adds to the input of a custom tool call.
+    #[inline]
+    pub fn custom_input(&mut self, item: usize, piece: &[u8]) -> Result<(), Error> {
+        self.push_string(item, Channel::CustomInput, piece)
+    }
+
+    /// Adds to the code of a code interpreter call.
+    #[inline]
+    pub fn code(&mut self, item: usize, piece: &[u8]) -> Result<(), Error> {
+        self.push_string(item, Channel::Code, piece)
+    }
+
+    /// Adds to the diff of a patch.
+    pub fn diff(&mut self, item: usize, piece: &[u8]) -> Result<(), Error> {
+        self.push_string(item, Channel::Diff, piece)
+    }
+
+    /// Adds an annotation, a JSON object, to the open text part of a message.
+    pub fn annotation(&mut self, item: usize, annotation: &[u8]) -> Result<(), Error> {
+        let event = EventType::OutputTextAnnotationAdded;
+        let annotation = accept_object(annotation, ITEM_LEVELS + 3)?;
+        let part =
+            self.items.get(item).and_then(|item| item.part.as_ref()).map_or(u64::MAX, |part| part.index);
+        let mv = Move::item(event, Step::Annotation, item as u64, part);
+        self.check(&mv)?;
+        self.charge(annotation.len(), 1)?;
+        self.life.apply(&mv);
+        if let Some(part) = self.items.get_mut(item).and_then(|item| item.part.as_mut()) {
+            part.annotate(&annotation, &mut self.writer);
+        }
+        Ok(())
+    }
+
+    /// Writes a status event of an item, such as `response.web_search_call.searching`; `members` is a JSON object
+    /// with what the event has besides, or empty. Only events that announce a status, and previews of images.
+    pub fn status(&mut self, item: usize, event: EventType, members: &[u8]) -> Result<(), Error> {
+        use EventType::{McpListToolsCompleted, McpListToolsFailed, McpListToolsInProgress};
+        let members = accept_object(members, 1)?;
+        require_unreserved(&members, &["type", "sequence_number", "item_id", "output_index", "stream_id"])?;
+        let said = match (step(event), event) {
+            (said @ (Step::Status(..) | Step::PartialImage), _) => said,
+            (_, McpListToolsInProgress | McpListToolsCompleted | McpListToolsFailed) => {
+                // Their items have no status to advance.
+                Step::OutputDelta
+            }
+            _ => return Err(breach(Rule::WrongItem, event)),
+        };
+        let mv = Move::item(event, said, item as u64, 0);
+        self.check(&mv)?;
+        self.life.apply(&mv);
+        if let Some(entry) = self.items.get(item) {
+            entry.write_event(event, &members, &mut self.writer);
+        }
+        Ok(())
+    }
+
+    /// Ends an item, and its open part with it. `members` is a JSON object with what the finished item has beyond
+    /// what was streamed (`encrypted_content`, `outputs`, `action`, …), or empty.
+    pub fn close_item(&mut self, item: usize, status: ItemStatus, members: &[u8]) -> Result<(), Error> {
+        let event = EventType::OutputItemDone;
+        let Some(entry) = self.items.get(item) else { return Err(breach(Rule::ItemNotAdded, event)) };
+        let more = accept_object(members, ITEM_LEVELS)?;
+        require_unreserved(&more, &["id", "type", "status"])?;
+        if is_prefilled(entry.kind, &more)? {
+            return Err(breach(Rule::ItemMismatch, event));
+        }
+        if !entry.done.is_empty() {
+            return Err(breach(Rule::AfterItemDone, event));
+        }
+        if self.life.phase() != Phase::Running {
+            return Err(breach(Rule::AfterTerminal, event));
+        }
+        self.charge(members.len(), 0)?;
+        self.finish_item(item, status, &more)
+    }
+
+    /// Sets the response's usage, a JSON object.
+    pub fn usage(&mut self, usage: &[u8]) -> Result<(), Error> {
+        self.require_open()?;
+        let usage = accept_object(usage, 2)?;
+        self.response.set(b"usage", usage.into_owned());
+        Ok(())
+    }
+
+    /// Sets members of the response object that are not the emitter's own, from a JSON object.
+    pub fn members(&mut self, members: &[u8]) -> Result<(), Error> {
+        self.require_open()?;
+        let members = accept_object(members, 2)?;
+        require_unreserved(&members, RESERVED)?;
+        self.charge(members.len(), 0)?;
+        self.response.merge(&members)
+    }
+
+    /// Writes an `error` event with `code`, `message` and `param` of `error`, a JSON object; only `finish` with
+    /// [`Terminal::Failed`] may follow, so open items end incomplete before it.
+    pub fn error(&mut self, error: &[u8]) -> Result<(), Error> {
+        let error = accept_object(error, 2)?;
+        require_unreserved(&error, &["sequence_number", "stream_id"])?;
+        let mv = Move::response(EventType::Error, Step::Error);
+        if self.life.phase() == Phase::Before {
+            return Err(breach(Rule::NotCreated, EventType::Error));
+        }
+        self.check(&mv)?;
+        self.cut_open_items()?;
+        self.life.apply(&mv);
+        let mut members = Members::default();
+        for key in [&b"code"[..], b"message", b"param"] {
+            members.set(key, b"null".to_vec());
+        }
+        members.merge(&error)?;
+        let out = self.writer.begin(EventType::Error);
+        for key in [&b"code"[..], b"message", b"param"] {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(key);
+            out.extend_from_slice(b"\":");
+            out.extend_from_slice(members.get(key).unwrap_or(b"null"));
+        }
+        self.writer.end();
+        Ok(())
+    }
+
+    /// Ends the response; items that are open end incomplete before it. Completing is refused while an item is
+    /// open or when one ended incomplete.
+    pub fn finish(&mut self, terminal: Terminal<'_>) -> Result<(), Error> {
+        let event = terminal.event();
+        let said = step(event);
+        let error = match terminal {
+            Terminal::Failed { error } => Some(accept_object(error, 2)?),
+            _ => None,
+        };
+        let completes = matches!(terminal, Terminal::Completed);
+        // Items that are open stand in the way of completion only: the others cut them short.
+        if self.life.open() == 0 || completes {
+            self.check(&Move::response(event, said))?;
+        }
+        self.cut_open_items()?;
+        self.response.set_string("status", terminal.status().as_bytes());
+        if let Some(error) = error {
+            self.response.set(b"error", error.into_owned());
+        }
+        if let Terminal::Incomplete { reason } = terminal {
+            let mut details = Members::default();
+            details.set_string("reason", reason.as_bytes());
+            let mut json = Vec::new();
+            details.write(&mut json);
+            self.response.set(b"incomplete_details", json);
+        }
+        let mut output = vec![b'['];
+        for item in &self.items {
+            push_comma(&mut output);
+            output.extend_from_slice(&item.done);
+        }
+        output.push(b']');
+        self.response.set(b"output", output);
+        self.life.apply(&Move::response(event, said));
+        self.last = Some(self.write_response(event));
+        Ok(())
+    }
+
+    /// Whether the terminal event has been written.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.life.phase() == Phase::Ended
+    }
+
+    /// The final response object; `None` before `finish`.
+    #[must_use]
+    pub fn final_response(&self) -> Option<&[u8]> {
+        self.last.as_deref()
+    }
+
+    /// How many items have been opened; the next one's `output_index`.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        self.items.len()
+    }
+
+    /// The `sequence_number` of the next event.
+    #[must_use]
+    pub const fn sequence_number(&self) -> u64 {
+        self.writer.sequence()
+    }
+
+    /// What was written and not taken, all events one after the other.
+    #[must_use]
+    pub fn output(&self) -> &[u8] {
+        &self.writer.out
+    }
+
+    /// Each message written and not taken; none with [`Wire::Sse`].
+    pub fn messages(&self) -> impl Iterator<Item = &[u8]> {
+        self.writer.messages()
+    }
+
+    /// Forgets what was written, which the caller has read.
+    pub fn clear(&mut self) {
+        self.writer.clear();
+    }
+
+    /// Takes what was written.
+    #[must_use]
+    pub fn take(&mut self) -> Vec<u8> {
+        self.writer.take()
+    }
+
+    #[inline]
+    fn push_part(&mut self, item: usize, kind: PartKind, piece: &[u8], logprobs: &[u8]) -> Result<(), Error> {
+        let open = self.items.get(item).and_then(|item| item.part.as_ref()).filter(|part| part.kind == kind);
+        let Some(part) = open.map(|part| part.index) else {
+            return self.push_new_part(item, kind, piece, logprobs);
+        };
+        let [_, delta, ..] = kind.events();
+        let mv = Move::item(delta, Step::Delta(kind.channel()), item as u64, part);
+        self.check(&mv)?;
+        if piece.is_empty() && logprobs.is_empty() {
+            return Ok(());
+        }
+        self.bytes.take(piece.len() + logprobs.len(), 0)?;
+        self.life.apply(&mv);
+        if let Some(part) = self.items.get_mut(item).and_then(|item| item.part.as_mut()) {
+            part.push(piece, logprobs, &mut self.writer);
+        }
+        Ok(())
+    }
+
+    /// Opens the part that a piece of text is for.
+    #[cold]
+    fn push_new_part(
+        &mut self,
+        item: usize,
+        kind: PartKind,
+        piece: &[u8],
+        logprobs: &[u8],
+    ) -> Result<(), Error> {
+        if piece.is_empty() && logprobs.is_empty() {
+            let [added, ..] = kind.events();
+            let place = self
+                .items
+                .get(item)
+                .map_or(0, |item| item.parts(kind.list()) + u64::from(item.part.is_some()));
+            let channel = Some(kind.channel());
+            let added = Move::item(added, Step::PartAdded(kind.list()), item as u64, place);
+            return match self.life.check(&Move { channel, ..added }) {
+                // Where the part would stand is of no interest here.
+                Ok(()) | Err(Rule::PartOrder) => Ok(()),
+                Err(rule) => Err(breach(rule, added.event)),
+            };
+        }
+        let size = piece.len() + logprobs.len();
+        self.bytes.take(size, 0)?;
+        let opened = self.open_part(item, kind);
+        self.bytes.give(size);
+        opened?;
+        self.push_part(item, kind, piece, logprobs)
+    }
+
+    #[inline]
+    fn push_string(&mut self, item: usize, channel: Channel, piece: &[u8]) -> Result<(), Error> {
+        let Some([delta, _]) = string_events(channel) else { return Ok(()) };
+        let mv = Move::item(delta, Step::Delta(channel), item as u64, 0);
+        self.check(&mv)?;
+        let Some(entry) = self.items.get_mut(item) else { return Ok(()) };
+        if own_channel(entry.kind) != Some(channel) {
+            return Err(breach(Rule::WrongItem, delta));
+        }
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.bytes.take(piece.len(), 0)?;
+        self.life.apply(&mv);
+        if let Some(string) = &mut entry.string {
+            string.push(piece, None, &mut self.writer);
+        }
+        Ok(())
+    }
+
+    /// Ends all items that are open as incomplete.
+    fn cut_open_items(&mut self) -> Result<(), Error> {
+        for place in 0..self.items.len() {
+            if self.life.open() > 0 && self.items.get(place).is_some_and(|item| item.done.is_empty()) {
+                self.finish_item(place, ItemStatus::Incomplete, b"{}")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends an open item; everything has been checked.
+    fn finish_item(&mut self, place: usize, status: ItemStatus, more: &[u8]) -> Result<(), Error> {
+        self.close_part(place)?;
+        let Some(entry) = self.items.get_mut(place) else { return Ok(()) };
+        let index = place as u64;
+        if entry.owes_string()
+            && let Some(channel) = own_channel(entry.kind)
+            && let Some([_, whole]) = string_events(channel)
+        {
+            entry.close_string(&mut self.writer);
+            self.life.apply(&Move::item(whole, Step::Whole(channel), index, 0));
+        }
+        let incomplete = status == ItemStatus::Incomplete;
+        let told = (incomplete || entry.has_status()).then(|| status.as_str());
+        entry.finish(told, more)?;
+        let (event, kind) = (EventType::OutputItemDone, entry.kind);
+        self.life.apply(&Move { kind, incomplete, ..Move::item(event, Step::ItemDone, index, 0) });
+        entry.write_whole(event, &entry.done, &mut self.writer);
+        Ok(())
+    }
+
+    /// The id of a new item: the one given, or the next of the source.
+    fn new_id(&mut self, given: Option<&str>, prefix: &str, event: EventType) -> Result<Box<[u8]>, Error> {
+        let id = given.map_or_else(|| self.ids.next(prefix), str::to_owned);
+        self.require_new_id(id.as_bytes(), event)?;
+        Ok(id.into_bytes().into())
+    }
+
+    fn require_new_id(&self, id: &[u8], event: EventType) -> Result<(), Error> {
+        require_id(id)?;
+        if self.known_ids.contains(id) { Err(breach(Rule::DuplicateItemId, event)) } else { Ok(()) }
+    }
+
+    fn require_open(&self) -> Result<(), Error> {
+        if self.is_finished() { Err(breach(Rule::AfterTerminal, EventType::InProgress)) } else { Ok(()) }
+    }
+
+    #[inline]
+    fn check(&mut self, mv: &Move) -> Result<(), Error> {
+        self.life.check(mv).map_err(|rule| breach(rule, mv.event))
+    }
+
+    /// Lets an event about the response happen, if it may.
+    fn advance(&mut self, event: EventType) -> Result<(), Error> {
+        // One emitter writes one response.
+        if event == EventType::Created && self.life.phase() == Phase::Ended {
+            return Err(breach(Rule::AfterTerminal, event));
+        }
+        self.life.step(&Move::response(event, step(event))).map_err(|rule| breach(rule, event))
+    }
+
+    fn charge(&mut self, bytes: usize, entries: usize) -> Result<(), Error> {
+        self.entries.take(entries, 0)?;
+        self.bytes.take(bytes, 0).inspect_err(|_| self.entries.give(entries))
+    }
+
+    /// Writes an event that holds the response object, and returns that.
+    fn write_response(&mut self, event: EventType) -> Vec<u8> {
+        let mut response = Vec::new();
+        self.response.write(&mut response);
+        let out = self.writer.begin(event);
+        out.extend_from_slice(b",\"response\":");
+        out.extend_from_slice(&response);
+        self.writer.end();
+        response
+    }
+}
+
+/// The error of a call that would break `rule`.
+#[cold]
+fn breach(rule: Rule, event: EventType) -> Error {
+    Error::Event { rule: rule.name(), event: event.as_str().into() }
+}
+
+/// Refuses an id that is empty or could not stand in a header or frame.
+fn require_id(id: &[u8]) -> Result<(), Error> {
+    if id.is_empty() {
+        return Err(Error::Event { rule: "unsafe_id", event: Box::default() });
+    }
+    require_one_line("unsafe_id", id)
+}
+
+/// Refuses members that are the emitter's own to write.
+fn require_unreserved(object: &[u8], reserved: &[&str]) -> Result<(), Error> {
+    let mut found = false;
+    entries(object, |key, _| {
+        found |= reserved.iter().any(|name| name.as_bytes() == &*key.decoded());
+    })?;
+    if found { Err(Error::Event { rule: "reserved_member", event: Box::default() }) } else { Ok(()) }
+}
+
+/// Whether `item` holds something that events stream into items of `kind`.
+pub(crate) fn is_prefilled(kind: Kind, item: &[u8]) -> Result<bool, Error> {
+    let view = ItemView::read(item)?;
+    let own = own_channel(kind).is_some_and(|channel| !is_empty(view.string(channel)));
+    let content = kind.holds(List::Content) && kind != Kind::Other && holds_text(view.content)?;
+    let summary = kind.holds(List::Summary) && kind != Kind::Other && holds_text(view.summary)?;
+    Ok(own || content || summary)
+}
+
+/// Whether a list of parts is anything but empty.
+fn holds_text(parts: Option<&[u8]>) -> Result<bool, Error> {
+    let Some(parts) = parts.filter(|parts| parts.starts_with(b"[")) else { return Ok(false) };
+    let mut holds = false;
+    let mut failed = None;
+    elements(parts, |part| {
+        let part = parts.get(part).unwrap_or_default();
+        match Part::read(part) {
+            Ok(view) => holds |= view.kind.is_some(),
+            Err(error) => failed = Some(error),
+        }
+    })?;
+    failed.map_or(Ok(holds), Err)
+}
+
+/// A number of seconds as JSON.
+fn push_seconds(seconds: u64) -> Vec<u8> {
+    let mut json = Vec::new();
+    push_number(seconds, &mut json);
+    json
+}

@@ -1,0 +1,269 @@
+//! The one place that writes frames: what it is given can become text of an event, never an event of its own.
+
+use crate::error::Error;
+use crate::event::EventType;
+use crate::json::push_number;
+
+/// One event for [`write_sse`]; fields that are `None` are left out.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SseFrame<'a> {
+    /// A comment before the event, which readers ignore. Line ends in it begin further comment lines.
+    pub comment: Option<&'a [u8]>,
+    /// The `event` field; neither CR, LF nor NUL, and not empty.
+    pub name: Option<&'a [u8]>,
+    /// The `id` field; neither CR, LF nor NUL.
+    pub id: Option<&'a [u8]>,
+    /// The `retry` field, in milliseconds.
+    pub retry: Option<u64>,
+    /// The payload: one `data` line for each of its lines. A reader gets LF for each of its line ends.
+    pub data: Option<&'a [u8]>,
+}
+
+/// Appends `frame` as WHATWG event-stream text: at most one event, and none if it has no data. Bytes are written
+/// as they are; readers replace what is not UTF-8. A name or id that the format cannot carry is refused
+/// ([`Error::Event`], rule `unsafe_name` or `unsafe_id`) and nothing is written.
+pub fn write_sse(frame: &SseFrame<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
+    if let Some(name) = frame.name {
+        require_one_line("unsafe_name", name)?;
+        // A reader takes an empty name for none.
+        if name.is_empty() {
+            return Err(refusal("unsafe_name"));
+        }
+    }
+    if let Some(id) = frame.id {
+        require_one_line("unsafe_id", id)?;
+    }
+    if let Some(comment) = frame.comment {
+        push_lines(b": ", comment, out);
+    }
+    for (field, value) in [(&b"event: "[..], frame.name), (b"id: ", frame.id)] {
+        if let Some(value) = value {
+            out.extend_from_slice(field);
+            out.extend_from_slice(value);
+            out.push(b'\n');
+        }
+    }
+    if let Some(retry) = frame.retry {
+        out.extend_from_slice(b"retry: ");
+        push_number(retry, out);
+        out.push(b'\n');
+    }
+    if let Some(data) = frame.data {
+        push_lines(b"data: ", data, out);
+    }
+    out.push(b'\n');
+    Ok(())
+}
+
+/// Appends each line of `text` behind `field`. CR, LF and CR LF end lines, as readers see it.
+fn push_lines(field: &[u8], text: &[u8], out: &mut Vec<u8>) {
+    let mut rest = text;
+    loop {
+        out.extend_from_slice(field);
+        let Some(end) = memchr::memchr2(b'\r', b'\n', rest) else {
+            out.extend_from_slice(rest);
+            return out.push(b'\n');
+        };
+        let (line, tail) = rest.split_at(end);
+        out.extend_from_slice(line);
+        out.push(b'\n');
+        rest = tail.strip_prefix(b"\r\n").or_else(|| tail.get(1..)).unwrap_or_default();
+    }
+}
+
+/// Refuses a name or id with a character that would end its line, or, as NUL in an id does, make readers drop it.
+pub(super) fn require_one_line(rule: &'static str, value: &[u8]) -> Result<(), Error> {
+    if memchr::memchr3(b'\r', b'\n', 0, value).is_some() { Err(refusal(rule)) } else { Ok(()) }
+}
+
+#[cold]
+fn refusal(rule: &'static str) -> Error {
+    Error::Event { rule, event: Box::default() }
+}
+
+/// How an emitter frames its events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wire {
+    /// Event-stream text, each event with an `event` field equal to its `type`.
+    #[default]
+    Sse,
+    /// One JSON text an event, as in a WebSocket text frame.
+    Messages,
+}
+
+/// Letters and digits of padding.
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+
+/// Pads deltas so that their sizes do not tell the lengths of tokens.
+#[derive(Debug, Clone, Copy)]
+struct Padding {
+    /// Frames of deltas have a multiple of this size.
+    multiple: usize,
+    state: u64,
+}
+
+impl Padding {
+    /// Appends an `obfuscation` member that makes the frame from `from` on, with `tail` more bytes, the right size.
+    fn push(&mut self, from: usize, tail: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice(b",\"obfuscation\":\"");
+        let size = out.len() - from + 1 + tail;
+        for _ in 0..(self.multiple - size % self.multiple) % self.multiple {
+            // xorshift64*, Marsaglia 2003 and Vigna 2016
+            self.state ^= self.state >> 12;
+            self.state ^= self.state << 25;
+            self.state ^= self.state >> 27;
+            let place = self.state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 58;
+            out.push(ALPHABET.get(place as usize).copied().unwrap_or(b'0'));
+        }
+        out.push(b'"');
+    }
+}
+
+/// Appends numbered events to a buffer that its owner empties.
+#[derive(Debug)]
+pub(super) struct Writer {
+    wire: Wire,
+    escape_separators: bool,
+    padding: Option<Padding>,
+    /// What closes each event.
+    tail: Vec<u8>,
+    pub(super) out: Vec<u8>,
+    /// Where each message ends; unused for SSE.
+    ends: Vec<usize>,
+    /// Where the event being written starts.
+    from: usize,
+    sequence: u64,
+}
+
+impl Writer {
+    /// `members` stand at the end of each event; each begins with a comma.
+    pub(super) fn new(
+        wire: Wire,
+        escape_separators: bool,
+        padding: Option<(usize, u64)>,
+        members: &[u8],
+    ) -> Self {
+        let mut tail = members.to_vec();
+        tail.extend_from_slice(match wire {
+            Wire::Sse => b"}\n\n",
+            Wire::Messages => b"}",
+        });
+        let padding = padding
+            .filter(|&(multiple, _)| multiple > 1)
+            .map(|(multiple, seed)| Padding { multiple, state: seed | 1 });
+        Self {
+            wire,
+            escape_separators,
+            padding,
+            tail,
+            out: Vec::new(),
+            ends: Vec::new(),
+            from: 0,
+            sequence: 0,
+        }
+    }
+
+    /// What stands before the number of an event of type `event`.
+    pub(super) fn prefix(&self, event: EventType) -> Vec<u8> {
+        let mut prefix = Vec::new();
+        if self.wire == Wire::Sse {
+            prefix.extend_from_slice(b"event: ");
+            prefix.extend_from_slice(event.as_str().as_bytes());
+            prefix.extend_from_slice(b"\ndata: ");
+        }
+        prefix.extend_from_slice(b"{\"type\":\"");
+        prefix.extend_from_slice(event.as_str().as_bytes());
+        prefix.extend_from_slice(b"\",\"sequence_number\":");
+        prefix
+    }
+
+    /// Begins an event of type `event`; its further members are to be appended, each after a comma.
+    pub(super) fn begin(&mut self, event: EventType) -> &mut Vec<u8> {
+        let prefix = self.prefix(event);
+        self.begin_with(&prefix)
+    }
+
+    /// Begins an event whose prefix is known.
+    #[inline]
+    pub(super) fn begin_with(&mut self, prefix: &[u8]) -> &mut Vec<u8> {
+        self.from = self.out.len();
+        self.out.extend_from_slice(prefix);
+        push_number(self.sequence, &mut self.out);
+        self.sequence += 1;
+        &mut self.out
+    }
+
+    /// Ends the event of a delta.
+    #[inline]
+    pub(super) fn end_delta(&mut self) {
+        if let Some(padding) = &mut self.padding {
+            // Escaping grows the event, so it comes before measuring.
+            if self.escape_separators {
+                escape_from(self.from, &mut self.out);
+            }
+            padding.push(self.from, self.tail.len(), &mut self.out);
+        }
+        self.end();
+    }
+
+    /// Ends the event.
+    #[inline]
+    pub(super) fn end(&mut self) {
+        if self.escape_separators {
+            escape_from(self.from, &mut self.out);
+        }
+        self.out.extend_from_slice(&self.tail);
+        if self.wire != Wire::Sse {
+            self.ends.push(self.out.len());
+        }
+    }
+
+    /// Events written so far.
+    pub(super) const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Each message written since the last call of [`clear`](Self::clear).
+    pub(super) fn messages(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| self.out.get(start..end).unwrap_or_default())
+    }
+
+    /// Forgets what was written, keeping the room.
+    pub(super) fn clear(&mut self) {
+        self.out.clear();
+        self.ends.clear();
+    }
+
+    /// Hands over what was written.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        self.ends.clear();
+        std::mem::take(&mut self.out)
+    }
+}
+
+/// Replaces U+0085, U+2028 and U+2029 from `from` on by their escapes; in JSON they stand in strings only.
+fn escape_from(from: usize, out: &mut Vec<u8>) {
+    let written = out.get(from..).unwrap_or_default();
+    if memchr::memchr2(0xc2, 0xe2, written).is_none() {
+        return;
+    }
+    let mut escaped = Vec::with_capacity(written.len() + 8);
+    let mut rest = written;
+    while let Some((&byte, tail)) = rest.split_first() {
+        let (escape, length): (&[u8], _) = match rest {
+            [0xc2, 0x85, ..] => (b"\\u0085", 2),
+            [0xe2, 0x80, 0xa8, ..] => (b"\\u2028", 3),
+            [0xe2, 0x80, 0xa9, ..] => (b"\\u2029", 3),
+            _ => {
+                escaped.push(byte);
+                rest = tail;
+                continue;
+            }
+        };
+        escaped.extend_from_slice(escape);
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    out.truncate(from);
+    out.extend_from_slice(&escaped);
+}

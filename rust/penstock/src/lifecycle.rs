@@ -1,0 +1,406 @@
+//! The legal life of a Responses stream, the one place that knows it: the emitter writes through it, the linter
+//! reads through it.
+//!
+//! ```text
+//! response   before ─created→ created ─queued→ queued ─in_progress→ running ─┬─────────→ ended ─created→ …
+//!                                └──────────in_progress──────────────↗       └─error→ erred ─failed─↗
+//! item       added ─ parts, strings, statuses ─ done          output_index 0, 1, 2 … in the order of `added`
+//! part       added ─ delta* ─ whole ─ done                    content_index and summary_index likewise
+//! string     delta* ─ whole                                   arguments, input, code, diff: of the item itself
+//! ```
+//!
+//! Further: nothing is added after an item that ended incomplete, and a response with one cannot complete (Open
+//! Responses); an `error` event is followed by `response.failed`; every item is done before the response ends.
+
+use crate::accumulate::Sparse;
+use crate::dialect::responses::{Channel, Kind, List, ResponseTerminal, Status, Step};
+use crate::event::EventType;
+use crate::rule::Rule;
+
+/// What an event does, as far as its lawfulness goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Move {
+    /// The event's type.
+    pub(crate) event: EventType,
+    /// What it says.
+    pub(crate) step: Step,
+    /// The `output_index`, of events about an item.
+    pub(crate) item: u64,
+    /// The `content_index` or `summary_index`, of events about a part.
+    pub(crate) part: u64,
+    /// The type of the item that is added or done.
+    pub(crate) kind: Kind,
+    /// The string of the part that is added or done; `None` for a part of unknown type.
+    pub(crate) channel: Option<Channel>,
+    /// The status of the item that is done: whether it is `incomplete`.
+    pub(crate) incomplete: bool,
+}
+
+impl Move {
+    /// The move of an event about no item.
+    pub(crate) const fn response(event: EventType, step: Step) -> Self {
+        Self { event, step, item: 0, part: 0, kind: Kind::Other, channel: None, incomplete: false }
+    }
+
+    /// The move of an event about an item or part.
+    #[inline]
+    pub(crate) const fn item(event: EventType, step: Step, item: u64, part: u64) -> Self {
+        Self { event, step, item, part, kind: Kind::Other, channel: None, incomplete: false }
+    }
+}
+
+/// Where a response stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Phase {
+    /// Nothing has come.
+    #[default]
+    Before,
+    /// `response.created` has come.
+    Created,
+    /// It waits for its turn.
+    Queued,
+    /// Its output streams.
+    Running,
+    /// An `error` event has come; only `response.failed` may follow.
+    Erred,
+    /// A terminal event has come.
+    Ended,
+}
+
+/// How far a string has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) enum Stage {
+    /// Nothing came.
+    #[default]
+    Untouched,
+    /// Deltas came.
+    Growing,
+    /// The whole came.
+    Whole,
+    /// What holds it is done.
+    Done,
+}
+
+/// One part of an item.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct PartLife {
+    channel: Option<Channel>,
+    stage: Stage,
+    annotations: u64,
+}
+
+/// One output item.
+#[derive(Debug, Clone)]
+pub(crate) struct ItemLife {
+    kind: Kind,
+    done: bool,
+    /// How far its status has come; see [`Status::rank`].
+    rank: u8,
+    /// Of the string that is the item's own.
+    string: Stage,
+    content: Sparse<PartLife>,
+    summary: Sparse<PartLife>,
+}
+
+impl ItemLife {
+    fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            done: false,
+            rank: 0,
+            string: Stage::Untouched,
+            content: Sparse::default(),
+            summary: Sparse::default(),
+        }
+    }
+
+    fn parts(&mut self, list: List) -> &mut Sparse<PartLife> {
+        match list {
+            List::Content => &mut self.content,
+            List::Summary => &mut self.summary,
+        }
+    }
+
+    /// The first rule that `mv`, an event about this item, breaks.
+    #[inline]
+    fn check(&mut self, mv: &Move) -> Result<(), Rule> {
+        if self.done {
+            return Err(Rule::AfterItemDone);
+        }
+        match mv.step {
+            Step::Delta(channel) | Step::Whole(channel) => self.check_string(channel, mv.part),
+            Step::PartAdded(list) => self.check_part_added(list, mv),
+            Step::PartDone(list) => self.check_part_done(list, mv),
+            Step::Annotation => match self.parts(List::Content).get_mut(mv.part) {
+                None => Err(Rule::PartNotAdded),
+                Some(part) if part.channel.is_some_and(|channel| channel != Channel::Text) => {
+                    Err(Rule::WrongPart)
+                }
+                Some(part) if part.stage == Stage::Done => Err(Rule::AfterPartDone),
+                Some(_) => Ok(()),
+            },
+            Step::ItemDone => self.check_done(mv),
+            Step::Status(kind, status) => self.check_status(kind, status),
+            Step::CommandAdded if self.kind != Kind::ShellCall => Err(Rule::WrongItem),
+            Step::PartialImage if self.kind != Kind::ImageGenerationCall => Err(Rule::WrongItem),
+            _ => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn check_string(&mut self, channel: Channel, place: u64) -> Result<(), Rule> {
+        if !channel.fits(self.kind) {
+            return Err(Rule::WrongItem);
+        }
+        let stage = match channel.list() {
+            // Commands have an index of their own, below that of the item.
+            None if channel == Channel::Command => return Ok(()),
+            None => self.string,
+            Some(list) => match self.parts(list).get_mut(place) {
+                None => return Err(Rule::PartNotAdded),
+                Some(part) if part.channel.is_some_and(|of_part| of_part != channel) => {
+                    return Err(Rule::WrongPart);
+                }
+                Some(part) => part.stage,
+            },
+        };
+        match stage {
+            Stage::Untouched | Stage::Growing => Ok(()),
+            Stage::Whole => Err(Rule::AfterStringDone),
+            Stage::Done => Err(Rule::AfterPartDone),
+        }
+    }
+
+    fn check_part_added(&mut self, list: List, mv: &Move) -> Result<(), Rule> {
+        if !self.kind.holds(list) || mv.channel.is_some_and(|channel| channel.list() != Some(list)) {
+            return Err(Rule::WrongItem);
+        }
+        if self.kind == Kind::Reasoning && matches!(mv.channel, Some(Channel::Text | Channel::Refusal)) {
+            return Err(Rule::WrongPart);
+        }
+        let parts = self.parts(list);
+        if parts.get_mut(mv.part).is_some() {
+            return Err(Rule::PartReused);
+        }
+        if parts.len() as u64 == mv.part { Ok(()) } else { Err(Rule::PartOrder) }
+    }
+
+    fn check_part_done(&mut self, list: List, mv: &Move) -> Result<(), Rule> {
+        match self.parts(list).get_mut(mv.part) {
+            None => Err(Rule::PartNotAdded),
+            Some(part) if part.stage == Stage::Done => Err(Rule::AfterPartDone),
+            Some(part) if part.channel != mv.channel => Err(Rule::WrongPart),
+            Some(part) if part.channel.is_some() && part.stage != Stage::Whole => Err(Rule::StringNotDone),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn check_done(&self, mv: &Move) -> Result<(), Rule> {
+        if mv.kind != self.kind {
+            return Err(Rule::ItemTypeChanged);
+        }
+        let open = |parts: &Sparse<PartLife>| parts.iter().any(|(_, part)| part.stage != Stage::Done);
+        if open(&self.content) || open(&self.summary) {
+            return Err(Rule::PartOpen);
+        }
+        let owed = matches!(self.kind, Kind::FunctionCall | Kind::CustomToolCall);
+        let done = self.string == Stage::Whole || self.string == Stage::Untouched && !owed;
+        if done { Ok(()) } else { Err(Rule::StringNotDone) }
+    }
+
+    const fn check_status(&self, kind: Kind, status: Status) -> Result<(), Rule> {
+        if self.kind as u8 != kind as u8 && !matches!(self.kind, Kind::Other) {
+            return Err(Rule::WrongItem);
+        }
+        if status.rank() < self.rank { Err(Rule::StatusBackwards) } else { Ok(()) }
+    }
+
+    /// Does what `mv` says, lawful or not.
+    #[inline]
+    fn apply(&mut self, mv: &Move) {
+        match mv.step {
+            Step::Delta(channel) => self.advance(channel, mv.part, Stage::Growing),
+            Step::Whole(channel) => self.advance(channel, mv.part, Stage::Whole),
+            Step::PartAdded(list) => {
+                let life = PartLife { channel: mv.channel, ..PartLife::default() };
+                self.parts(list).insert(mv.part, life);
+            }
+            Step::PartDone(list) => {
+                let life = PartLife { channel: mv.channel, stage: Stage::Done, annotations: 0 };
+                self.parts(list).insert(mv.part, life);
+            }
+            Step::Annotation => {
+                if let Some(part) = self.content.get_mut(mv.part) {
+                    part.annotations += 1;
+                }
+            }
+            Step::ItemDone => {
+                self.kind = mv.kind;
+                self.done = true;
+            }
+            Step::Status(_, status) => self.rank = self.rank.max(status.rank()),
+            _ => {}
+        }
+    }
+
+    #[inline]
+    fn advance(&mut self, channel: Channel, place: u64, to: Stage) {
+        let Some(list) = channel.list() else {
+            self.string = self.string.max(to);
+            return;
+        };
+        if let Some(part) = self.parts(list).get_mut(place) {
+            part.stage = part.stage.max(to);
+        } else {
+            let life = PartLife { channel: Some(channel), stage: to, annotations: 0 };
+            self.parts(list).insert(place, life);
+        }
+    }
+}
+
+/// The life of one response.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lifecycle {
+    phase: Phase,
+    items: Sparse<ItemLife>,
+    open: usize,
+    incomplete: bool,
+}
+
+impl Lifecycle {
+    /// Where the response stands.
+    pub(crate) const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Items that are not done.
+    pub(crate) const fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Does what `mv` says if it is lawful, otherwise nothing.
+    #[inline]
+    pub(crate) fn step(&mut self, mv: &Move) -> Result<(), Rule> {
+        self.check(mv)?;
+        self.apply(mv);
+        Ok(())
+    }
+
+    /// The first rule that `mv` breaks.
+    #[inline]
+    pub(crate) fn check(&mut self, mv: &Move) -> Result<(), Rule> {
+        if self.phase != Phase::Running || !is_about_item(mv.step) {
+            self.check_phase(mv)?;
+        }
+        match mv.step {
+            Step::ItemAdded => self.check_added(mv),
+            Step::Terminal(terminal) => self.check_terminal(terminal),
+            step if is_about_item(step) => match self.items.get_mut(mv.item) {
+                Some(item) => item.check(mv),
+                None => Err(Rule::ItemNotAdded),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn check_phase(&self, mv: &Move) -> Result<(), Rule> {
+        match (self.phase, mv.step) {
+            // A request that is refused ends with an error before a response begins.
+            (_, Step::Aside)
+            | (Phase::Before | Phase::Ended, Step::Created)
+            | (Phase::Before | Phase::Created | Phase::Queued, Step::Error)
+            | (Phase::Created, Step::Progress)
+            | (Phase::Erred, Step::Terminal(ResponseTerminal::Failed)) => Ok(()),
+            (Phase::Before, _) => Err(Rule::NotCreated),
+            (Phase::Ended, _) => Err(Rule::AfterTerminal),
+            (Phase::Erred, _) => Err(Rule::ErrorNotFailed),
+            (_, Step::Created) => Err(Rule::CreatedAgain),
+            (Phase::Queued, Step::Progress) if mv.event == EventType::InProgress => Ok(()),
+            (_, Step::Progress) => Err(Rule::LifecycleOrder),
+            (Phase::Created | Phase::Queued, Step::Terminal(ResponseTerminal::Completed)) => {
+                Err(Rule::NotInProgress)
+            }
+            (_, Step::Terminal(_)) | (Phase::Running, _) => Ok(()),
+            (Phase::Created | Phase::Queued, _) => Err(Rule::NotInProgress),
+        }
+    }
+
+    fn check_added(&mut self, mv: &Move) -> Result<(), Rule> {
+        if self.items.get_mut(mv.item).is_some() {
+            return Err(Rule::IndexReused);
+        }
+        if self.incomplete {
+            return Err(Rule::AfterIncomplete);
+        }
+        if self.items.len() as u64 == mv.item { Ok(()) } else { Err(Rule::IndexOrder) }
+    }
+
+    fn check_terminal(&self, terminal: ResponseTerminal) -> Result<(), Rule> {
+        if self.open > 0 {
+            return Err(Rule::ItemOpen);
+        }
+        let broken = terminal == ResponseTerminal::Completed && self.incomplete;
+        if broken { Err(Rule::CompletedIncomplete) } else { Ok(()) }
+    }
+
+    /// Does what `mv` says, lawful or not; an item or part that was never added is added.
+    #[inline]
+    pub(crate) fn apply(&mut self, mv: &Move) {
+        match mv.step {
+            Step::Aside => {}
+            Step::Created => *self = Self { phase: Phase::Created, ..Self::default() },
+            Step::Progress if matches!(self.phase, Phase::Running | Phase::Erred) => {}
+            Step::Progress if mv.event == EventType::Queued => self.phase = Phase::Queued,
+            Step::Progress => self.phase = Phase::Running,
+            // An error before `response.created` is all there is.
+            Step::Error if self.phase == Phase::Before => self.phase = Phase::Ended,
+            Step::Error => self.phase = Phase::Erred,
+            Step::Terminal(_) => self.phase = Phase::Ended,
+            _ => self.apply_to_item(mv),
+        }
+    }
+
+    #[inline]
+    fn apply_to_item(&mut self, mv: &Move) {
+        if self.phase != Phase::Running && self.phase != Phase::Ended {
+            self.phase = Phase::Running;
+        }
+        if !is_about_item(mv.step) && mv.step != Step::ItemAdded {
+            return;
+        }
+        if mv.step == Step::ItemAdded || self.items.get_mut(mv.item).is_none() {
+            let kind = match mv.step {
+                Step::Delta(channel) | Step::Whole(channel) => channel.kind(),
+                Step::Status(kind, _) => kind,
+                _ => mv.kind,
+            };
+            let before = self.items.insert(mv.item, ItemLife::new(kind));
+            self.open += usize::from(before.is_none_or(|item| item.done));
+        }
+        let Some(item) = self.items.get_mut(mv.item) else { return };
+        if mv.step == Step::ItemDone && !item.done {
+            self.open = self.open.saturating_sub(1);
+            self.incomplete |= mv.incomplete;
+        }
+        item.apply(mv);
+    }
+}
+
+/// Whether an event of this step needs an item that was added before.
+#[inline]
+pub(crate) const fn is_about_item(step: Step) -> bool {
+    matches!(
+        step,
+        Step::ItemDone
+            | Step::PartAdded(_)
+            | Step::PartDone(_)
+            | Step::Delta(_)
+            | Step::Whole(_)
+            | Step::Annotation
+            | Step::Status(..)
+            | Step::CommandAdded
+            | Step::OutputDelta
+            | Step::OutputWhole
+            | Step::PartialImage
+    )
+}
