@@ -28,7 +28,7 @@ help:
 
 setup: $(VENV)/.dev
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)/openai/2.54
 	cargo test --workspace --quiet
 	$(BIN)/python -m pytest
 
@@ -85,3 +85,7 @@ $(VENV)/.bench: EXTRA = cli,dev,bench
 $(VENV)/.dev $(VENV)/.bench: pyproject.toml | $(VENV)/.wheel
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(ls $(WHEELS)/*.whl)[$(EXTRA)]"
 	@touch $@
+
+# The openai SDK's other major version; the tests of the drop-in run in a second process that finds it first.
+$(VENV)/openai/%: | $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $@ 'openai==$*.*'
