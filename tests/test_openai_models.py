@@ -21,6 +21,7 @@ from openai.types.responses import ResponseStreamEvent, ResponseTextDeltaEvent
 from openai_streams import RECORDINGS, chat_stream, responses_stream
 
 from penstock import Event
+from penstock.integrations import _lazy_models
 from penstock.integrations._lazy_models import EventModels
 
 STREAMS: dict[str, tuple[Any, list[bytes]]] = {
@@ -322,6 +323,20 @@ def test_rare_annotations(fields: dict[str, Any]) -> None:
     theirs: Any = construct_type(value=copy.deepcopy(payload), type_=Odd)
     assert list(differences(lazy(payload, Odd), theirs)) == []
     assert lazy(payload, Odd).model_dump(warnings=False) == theirs.model_dump(warnings=False)
+
+
+@pytest.mark.parametrize("output", [[None], [{"id": "x"}], [{"type": 5}], [[]], ["text"], {}, None])
+def test_items_that_are_none(output: object) -> None:
+    payload = {"type": "response.created", "sequence_number": 0, "response": {"id": "r", "output": output}}
+    theirs = construct_type(value=copy.deepcopy(payload), type_=ResponseStreamEvent)
+    assert list(differences(lazy(payload), theirs)) == []
+
+
+def test_reads_that_come_too_late_find_the_completed_object() -> None:
+    event = lazy(DELTA)
+    repr(event)
+    assert _lazy_models._Lazy.__getattr__(event, "delta") == "Hi"
+    assert _lazy_models._complete(event) is event
 
 
 def test_threads_complete_one_object() -> None:
