@@ -12,7 +12,7 @@ import pytest
 
 from benches import streams
 from benches.measure import Measure
-from benches.peers import Contender, readable
+from benches.peers import Contender, shared
 from benches.rows import Row
 
 
@@ -50,7 +50,8 @@ def race(measure: Measure) -> Callable[..., None]:
         if not loaded:
             pytest.skip(f"no recordings in {streams.RECORDINGS}")
         if who.picky:
-            loaded = readable(who, loaded)
+            loaded = shared(who, ours, loaded)
+            assert loaded, "they have no stream in common"
         per = streams.events(loaded)
         reference = ours.prepare(loaded)
         theirs = None if who is ours else reference

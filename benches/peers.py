@@ -10,8 +10,11 @@ what penstock returns.
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from platform import python_version
@@ -37,7 +40,7 @@ class Contender:
         name: as tables show it.
         distribution: the package whose version is recorded.
         prepare: makes one pass over the streams, ready to be timed.
-        picky: whether it fails on some of what providers send; it is then measured on the rest.
+        picky: whether it fails on some of what providers send, or misreads it; it is measured on the rest.
     """
 
     name: str
@@ -59,18 +62,32 @@ class Contender:
         return self.name
 
 
-def readable(contender: Contender, streams: Streams) -> Streams:
-    """The streams that the contender gets to the end of."""
+def shared(who: Contender, ours: Contender, streams: Streams) -> Streams:
+    """The streams that the contender gets to the end of, and makes the same of as penstock."""
     kept = []
-    with catch_warnings():
-        simplefilter("ignore")
+    with _unheard():
         for stream in streams:
             try:
-                contender.prepare([stream])()
+                theirs = who.prepare([stream])()
             except Exception:
                 continue  # of whatever kind: it is the peer's
-            kept.append(stream)
+            if theirs == ours.prepare([stream])():
+                kept.append(stream)
     return kept
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Ignore warnings, and what the finalizers of streams say that were given up half-way."""
+    hook = sys.unraisablehook
+    with catch_warnings():
+        simplefilter("ignore")
+        sys.unraisablehook = lambda _unraisable: None
+        try:
+            yield
+            gc.collect()
+        finally:
+            sys.unraisablehook = hook
 
 
 # Events: decode the stream, look at each event's type and delta.
