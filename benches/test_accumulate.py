@@ -33,8 +33,8 @@ def accumulate(kind: type[ResponseAccumulator | ChatAccumulator]) -> Callable[[S
                 try:
                     final = accumulator.final()
                 except IncompleteStream as error:  # some recordings are cut
-                    final = error.partial
-                finals.append((final["id"], accumulator.output_text))
+                    final = error.partial or {}
+                finals.append((final.get("id"), accumulator.output_text))
             return finals
 
         return run

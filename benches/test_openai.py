@@ -11,8 +11,6 @@ from benches import peers, rows
 from benches.peers import Contender
 from benches.streams import SOURCES, Source
 
-pytest.importorskip("openai")
-
 pytestmark = [
     pytest.mark.benchmark(timer=process_time),
     pytest.mark.parametrize("source", SOURCES),
@@ -21,6 +19,8 @@ pytestmark = [
 Race = Callable[..., None]
 
 DROP_IN = "penstock.integrations.openai"
+pytest.importorskip(DROP_IN)
+
 EVENTS = Contender("penstock", "penstock", peers.openai_events(DROP_IN), picky=True)
 CHUNKS = Contender("penstock", "penstock", peers.openai_chunks(DROP_IN), picky=True)
 
