@@ -33,10 +33,11 @@ JsonObject = dict[str, Any]
 
 def main() -> int:
     options = parser().parse_args()
+    load = os.getloadavg()[0]
     status, measured = run(options)
     if measured is None:
         return status
-    record = assemble(measured, options.wheel)
+    record = assemble(measured, load, options.wheel)
     table = render(record)
     print(table)
     if options.record is not None:
@@ -74,8 +75,8 @@ def run(options: argparse.Namespace) -> tuple[int, JsonObject | None]:
     return done.returncode, measured
 
 
-def assemble(measured: JsonObject, wheel: Path | None) -> JsonObject:
-    """The record: one entry for each row and input, with its peers."""
+def assemble(measured: JsonObject, load: float, wheel: Path | None) -> JsonObject:
+    """The record: one entry for each row and input, with its peers; `load` is that of the machine before."""
     taken = [one["extra_info"] for one in measured["benchmarks"] if "row" in one["extra_info"]]
     machine = measured["machine_info"]
     return {
@@ -88,7 +89,7 @@ def assemble(measured: JsonObject, wheel: Path | None) -> JsonObject:
             "cores": os.cpu_count(),
             "system": f"{machine['system']} {machine['release']}",
             "python": f"{machine['python_implementation']} {machine['python_version']}",
-            "load": [round(load, 2) for load in os.getloadavg()],
+            "load before": round(load, 2),
         },
         "versions": {one["contender"]: one["version"] for one in taken},
         "rows": [*entries(taken), *weighed(wheel)],
@@ -157,7 +158,7 @@ def render(record: JsonObject) -> str:
     changed = " with uncommitted changes" if record["uncommitted changes"] else ""
     parts = [
         f"# Benchmarks of {record['date']}",
-        f"{machine['cpu']}, {machine['cores']} cores, load {machine['load'][0]}; {machine['system']}; "
+        f"{machine['cpu']}, {machine['cores']} cores, load {machine['load before']} before; {machine['system']}; "
         f"{machine['python']}; commit {(record['commit'] or 'unknown')[:12]}{changed}. Taken by "
         f"`{record['command']}`.",
         "Processor time per event, of one core. The ratio is how many times as long as penstock the peer "
