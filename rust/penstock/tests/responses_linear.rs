@@ -96,3 +96,36 @@ fn a_snapshot_costs_its_size() {
     assert!(calls <= 64, "{calls}");
     assert!(bytes <= 4 * accumulator.held(), "{bytes}");
 }
+
+#[test]
+fn small_events_about_a_large_item_cost_their_own_size() {
+    let large = "x".repeat(1 << 20);
+    let filled = |item: &str| item.replace('~', &large);
+    let item = filled(
+        r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"function_call","x":"~"}}"#,
+    );
+    let message =
+        filled(r#"{"type":"response.output_text.delta","output_index":1,"content_index":0,"delta":"~"}"#);
+    for event in [
+        r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"function_call","name":"f"}}"#,
+        r#"{"type":"response.function_call_arguments.done","output_index":0,"arguments":"","name":"f"}"#,
+        r#"{"type":"response.function_call_arguments.delta","output_index":0,"delta":""}"#,
+        r#"{"type":"response.output_item.added","output_index":1,"item":{"type":"message","content":[]}}"#,
+        r#"{"type":"response.output_item.done","output_index":1,"item":{"type":"message","content":[]}}"#,
+        r#"{"type":"response.content_part.added","output_index":1,"content_index":0,"part":{"type":"output_text"}}"#,
+        r#"{"type":"response.content_part.done","output_index":1,"content_index":0,"part":{"type":"output_text"}}"#,
+        r#"{"type":"response.output_text.done","output_index":1,"content_index":0,"text":null}"#,
+        r#"{"type":"response.in_progress","response":{"id":"r","output":[]}}"#,
+        r#"{"type":"error","message":"m"}"#,
+    ] {
+        let mut accumulator = ResponseAccumulator::default();
+        accumulator.feed(item.as_bytes(), None).unwrap();
+        accumulator.feed(message.as_bytes(), None).unwrap();
+        let (_, bytes) = measure(|| {
+            for _ in 0..200 {
+                accumulator.feed(event.as_bytes(), None).unwrap();
+            }
+        });
+        assert!(bytes < 32 << 20, "{bytes} bytes: {event}");
+    }
+}

@@ -4,7 +4,7 @@ use super::oddity::Oddity;
 use crate::accumulate::diagnostics::Diagnostics;
 use crate::accumulate::text::Meter;
 use crate::error::Error;
-use crate::event::{EventType, Field, Fields};
+use crate::event::{EventType, Field, Fields, index};
 use crate::json::{Cursor, RawStr};
 
 /// One event, scanned.
@@ -28,10 +28,23 @@ impl<'a> Event<'a> {
         self.fields.text(self.payload, field)
     }
 
+    /// A string that is mostly short and plain.
+    #[inline]
+    pub(super) fn piece(&self, field: Field) -> Option<RawStr<'a>> {
+        let value = self.fields.span(field).of(self.payload);
+        let raw = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        let odd = raw.iter().fold(0, |odd, &byte| odd | byte & 0x80 | u8::from(byte == b'\\'));
+        if odd == 0 { Some(RawStr { raw, escaped: false, ascii: true }) } else { Some(RawStr::checked(raw)) }
+    }
+
     /// An integer field.
     #[inline]
     pub(super) fn index(&self, field: Field) -> Option<u64> {
-        self.fields.index(self.payload, field)
+        match self.fields.span(field).of(self.payload) {
+            // Most indices have one digit.
+            &[digit @ b'0'..=b'9'] => Some(u64::from(digit - b'0')),
+            value => index(value),
+        }
     }
 
     /// Where a field's value starts.

@@ -12,6 +12,10 @@ use crate::dialect::responses::{self as dialect, Action, Channel, Item, Kind, St
 use crate::error::Error;
 use crate::json::{Edit, merge, patch, push_comma, push_string};
 
+/// How many further announcements of an item are merged with the first. Merging costs the size of both, so that
+/// without a bound a stream could cost the square of its length.
+const REPETITIONS: u8 = 8;
+
 impl Slot {
     /// Takes a second announcement of this index. For an open item of the same type its members count, except
     /// that what it leaves empty stays. Anything else is a new item.
@@ -24,7 +28,11 @@ impl Slot {
         cx: &mut Context<'_>,
     ) -> Result<(), Error> {
         cx.require_unique(item.repeated)?;
-        if self.done || decoded(item.kind) != decoded(Item::read(&self.raw)?.kind) {
+        let same = !self.done && self.kind == Kind::of_item(item.kind);
+        if same && self.repetitions == REPETITIONS {
+            return cx.note(Oddity::ItemReannounced);
+        }
+        if !same || decoded(item.kind) != decoded(Item::read(&self.raw)?.kind) {
             cx.note(Oddity::ItemReplaced)?;
             let next = Self::announced(raw, item, at, entries, cx)?;
             entries.give(self.entries());
@@ -36,8 +44,8 @@ impl Slot {
         cx.require_depth(raw, DEPTH)?;
         let merged = merge_announcements(&self.raw, raw)?;
         cx.bytes.replace(self.raw.len(), merged.len(), at)?;
-        self.raw = merged;
-        self.status = None;
+        self.repetitions += 1;
+        self.set_raw(merged)?;
         for (list, parts) in [(item.content, &mut self.content), (item.summary, &mut self.summary)] {
             if !is_empty(list) && !parts.values().any(|part| part.has_text()) {
                 let next = import(list, at, entries, cx.bytes)?;
@@ -60,45 +68,52 @@ impl Slot {
     ) -> Result<(), Error> {
         cx.require_unique(item.repeated)?;
         cx.require_depth(raw, DEPTH)?;
-        let mut next = Self::new(raw.to_vec(), Kind::of_item(item.kind), true);
-        if next.kind == self.kind && self.keep_streamed(item, &mut next)? {
+        let mut next = Self::new(raw, item, true);
+        let lacks = if next.kind == self.kind { self.lacked_by(item)? } else { Lacks::default() };
+        if lacks.any() {
             cx.note(Oddity::EmptyDone)?;
         }
-        entries.replace(self.entries(), next.entries(), at)?;
-        cx.bytes.replace(self.held(), next.held(), at)?;
+        let (entries_before, bytes_before) = (self.entries(), self.held());
+        self.hand_over(&lacks, item, &mut next)?;
         *self = next;
-        Ok(())
+        entries.replace(entries_before, self.entries(), at)?;
+        cx.bytes.replace(bytes_before, self.held(), at)
     }
 
-    /// Gives `next`, made of the finished `item`, what was streamed here and `item` lacks; tells if anything was.
-    fn keep_streamed(&self, item: &Item<'_>, next: &mut Self) -> Result<bool, Error> {
-        let mut kept = false;
-        if let Some(channel) = self.channel
-            && !self.value.text().is_empty()
-            && is_empty(item.string(channel))
-        {
-            next.value = self.value.clone();
-            next.channel = self.channel;
-            kept = true;
-        }
-        if let Some(content) = keep_parts(&self.content, item.content)? {
-            next.content = content;
-            kept = true;
-        }
-        if let Some(summary) = keep_parts(&self.summary, item.summary)? {
-            next.summary = summary;
-            kept = true;
-        }
+    /// What was streamed here and the finished `item` does not have.
+    fn lacked_by(&self, item: &Item<'_>) -> Result<Lacks, Error> {
+        let value = self.channel.is_some_and(|channel| is_empty(item.string(channel)));
+        let mut lacks = Lacks {
+            value: value && !self.value.text().is_empty(),
+            content: lack_text(&self.content, item.content)?,
+            summary: lack_text(&self.summary, item.summary)?,
+            ..Lacks::default()
+        };
         if let Some(shell) = &self.shell {
             let action = item.action.map(Action::read).transpose()?.unwrap_or_default();
-            let (commands, outputs) =
-                (shell.lacks_commands(action.commands), shell.lacks_output(item.output));
-            if commands || outputs {
-                next.shell = Some(Box::new(Clone::clone(&**shell).keep(commands, outputs)));
-                kept = true;
-            }
+            lacks.commands = shell.lacks_commands(action.commands);
+            lacks.outputs = shell.lacks_output(item.output);
         }
-        Ok(kept)
+        Ok(lacks)
+    }
+
+    /// Gives `next`, made of the finished `item`, what it lacks.
+    fn hand_over(&mut self, lacks: &Lacks, item: &Item<'_>, next: &mut Self) -> Result<(), Error> {
+        if lacks.value {
+            next.value = std::mem::take(&mut self.value);
+            next.channel = self.channel;
+        }
+        if lacks.content {
+            next.content = with_text_of(&mut self.content, item.content)?;
+        }
+        if lacks.summary {
+            next.summary = with_text_of(&mut self.summary, item.summary)?;
+        }
+        if lacks.commands || lacks.outputs {
+            let shell = self.shell.take();
+            next.shell = shell.map(|shell| Box::new(shell.keep(lacks.commands, lacks.outputs)));
+        }
+        Ok(())
     }
 
     /// Appends the item as JSON. With `cut`, the response ended before the item did, and an item that has a
@@ -187,21 +202,26 @@ impl Slot {
 
     /// The arguments or input of a call; `None` for an item that is no call of the kind.
     pub(super) fn arguments(&self) -> Result<Option<Streamed<'_>>, Error> {
-        let item = Item::read(&self.raw)?;
-        let raw = match self.kind {
-            Kind::FunctionCall | Kind::McpCall => item.arguments,
-            Kind::CustomToolCall => item.input,
-            _ => return Ok(None),
-        };
+        if !matches!(self.kind, Kind::FunctionCall | Kind::McpCall | Kind::CustomToolCall) {
+            return Ok(None);
+        }
         let whole = self.done || self.value.is_ended();
         let revision = u64::from(self.value.revision()) << 1 | u64::from(self.done);
         let text = if self.value.is_touched() {
             let text = self.value.text();
             Cow::Borrowed(if whole { text.as_bytes() } else { text.stable() })
         } else {
-            decoded(raw).unwrap_or_default()
+            let item = Item::read(&self.raw)?;
+            let own = if self.kind == Kind::CustomToolCall { item.input } else { item.arguments };
+            decoded(own).unwrap_or_default()
         };
         Ok(Some(Streamed { text, whole, revision }))
+    }
+
+    /// Whether the item is the call with this `call_id`.
+    pub(super) fn is_call(&self, call_id: &[u8]) -> Result<bool, Error> {
+        let callable = matches!(self.kind, Kind::FunctionCall | Kind::CustomToolCall);
+        Ok(callable && decoded(Item::read(&self.raw)?.call_id).as_deref() == Some(call_id))
     }
 
     /// The call that the client has to run, if the item is one; `runnable` unless it is known to be cut short.
@@ -258,34 +278,60 @@ fn merge_announcements(before: &[u8], after: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(merged)
 }
 
-/// The parts to keep although the finished list is there: all if it is empty, those whose text it lacks if it is
-/// not; `None` if the finished list lacks nothing.
-fn keep_parts(parts: &Parts, list: Option<&[u8]>) -> Result<Option<Parts>, Error> {
+/// What was streamed into an item and its finished form does not have.
+#[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each says something of its own")]
+struct Lacks {
+    value: bool,
+    content: bool,
+    summary: bool,
+    commands: bool,
+    outputs: bool,
+}
+
+impl Lacks {
+    const fn any(&self) -> bool {
+        self.value || self.content || self.summary || self.commands || self.outputs
+    }
+}
+
+/// Whether the finished `list` lacks text that was streamed into `parts`: all of it if it is empty, else that of
+/// the part in the same place.
+fn lack_text(parts: &Parts, list: Option<&[u8]>) -> Result<bool, Error> {
     if !parts.values().any(|part| part.has_text()) {
-        return Ok(None);
+        return Ok(false);
     }
     let finished = list_of(list)?;
     if finished.is_empty() {
-        return Ok(Some(parts.clone()));
+        return Ok(true);
     }
-    let mut kept = Parts::new();
-    let mut lacking = false;
-    let mut streamed = parts.values();
-    for (place, raw) in finished.into_iter().enumerate() {
-        if !raw.starts_with(b"{") {
-            return Ok(None);
+    for (part, raw) in parts.values().zip(finished) {
+        if raw.starts_with(b"{") && part.lacks(&dialect::Part::read(raw)?) {
+            return Ok(true);
         }
-        let view = dialect::Part::read(raw)?;
+    }
+    Ok(false)
+}
+
+/// The parts of the finished `list`, with the streamed text that they lack; the streamed ones if it is empty.
+fn with_text_of(streamed: &mut Parts, list: Option<&[u8]>) -> Result<Parts, Error> {
+    let finished = list_of(list)?;
+    if finished.is_empty() {
+        return Ok(std::mem::take(streamed));
+    }
+    let mut parts = Parts::new();
+    let mut before = streamed.values_mut();
+    for (place, raw) in finished.into_iter().enumerate() {
+        let view = if raw.starts_with(b"{") { dialect::Part::read(raw)? } else { dialect::Part::default() };
         let mut part = Part::new(raw, Channel::of_part(view.kind));
-        if let Some(before) = streamed.next()
+        if let Some(before) = before.next()
             && before.lacks(&view)
         {
             part.take_text_of(before);
-            lacking = true;
         }
-        kept.insert(place as u64, Box::new(part));
+        parts.insert(place as u64, Box::new(part));
     }
-    Ok(lacking.then_some(kept))
+    Ok(parts)
 }
 
 fn write_parts(parts: &Parts, out: &mut Vec<u8>) -> Result<(), Error> {

@@ -23,6 +23,10 @@ pub(super) struct Items {
     calls: Meter,
 }
 
+/// Among how many of the last items an event without index and known id looks for its own; without a bound, a
+/// stream could cost the square of its length.
+const REACH: usize = 64;
+
 /// Items by their index.
 pub(super) type Slots = BTreeMap<u64, Box<Slot>>;
 
@@ -113,7 +117,7 @@ impl Items {
     }
 
     /// The index of the item that an event without one is about: that of the item with this id, else of the latest
-    /// open one of this kind.
+    /// open one of this kind, if it is not far back.
     #[cold]
     fn search(&mut self, id: Option<&[u8]>, kind: Kind, cx: &mut Context<'_>) -> Result<Option<u64>, Error> {
         cx.note_missing_index(Field::OutputIndex)?;
@@ -128,7 +132,8 @@ impl Items {
             }
         };
         let open = |slot: &Slot| !slot.done && (slot.kind == kind || slot.kind == Kind::Other);
-        let latest = || self.slots.iter().rev().find(|(_, slot)| open(slot)).map(|(&index, _)| index);
+        let latest =
+            || self.slots.iter().rev().take(REACH).find(|(_, slot)| open(slot)).map(|(&index, _)| index);
         Ok(ids.find(id).or_else(latest))
     }
 

@@ -1,4 +1,4 @@
-//! One response at a time: its life, and which item an event belongs to.
+//! One response at a time, from its first event to its end.
 
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::json::{Edit, RawStr, merge, patch, push_comma, push_string};
 
 /// A part as announced, and what has been streamed into it since.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Part {
     /// The object as it came, or as implied.
     raw: Vec<u8>,
@@ -24,6 +24,8 @@ pub(super) struct Part {
     logprobs: Vec<u8>,
     /// The server has sent it whole.
     done: bool,
+    /// It was announced again after text had come.
+    repeated: bool,
 }
 
 /// The parts of one list by their index on the wire, which is a key and never an amount of memory.
@@ -42,6 +44,7 @@ impl Part {
             annotations: BTreeMap::new(),
             logprobs: Vec::new(),
             done: false,
+            repeated: false,
         }
     }
 
@@ -191,10 +194,14 @@ impl Part {
         cx.note(Oddity::PartReannounced)?;
         cx.require_depth(raw, DEPTH)?;
         let mut merged = Vec::new();
-        if self.value.is_touched() {
-            merge(&self.raw, raw, &mut merged)?;
-        } else {
+        if !self.value.is_touched() {
             merged.extend_from_slice(raw);
+        } else if self.repeated {
+            // Merging costs the size of both; it is done once.
+            return Ok(());
+        } else {
+            merge(&self.raw, raw, &mut merged)?;
+            self.repeated = true;
         }
         cx.bytes.replace(self.raw.len(), merged.len(), at)?;
         self.raw = merged;
@@ -240,8 +247,8 @@ impl Part {
     }
 
     /// Takes over what was streamed into `other`.
-    pub(super) fn take_text_of(&mut self, other: &Self) {
-        self.value = other.value.clone();
+    pub(super) fn take_text_of(&mut self, other: &mut Self) {
+        self.value = std::mem::take(&mut other.value);
     }
 
     /// Whether anything was streamed here.

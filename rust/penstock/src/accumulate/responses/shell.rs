@@ -13,14 +13,14 @@ use crate::event::{Field, string};
 use crate::json::{push_comma, push_key, push_string};
 
 /// What has been streamed into one shell item.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Shell {
     commands: BTreeMap<u64, Value>,
     outputs: BTreeMap<u64, Output>,
 }
 
 /// The output of one command.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 struct Output {
     stdout: Text,
     stderr: Text,

@@ -23,9 +23,16 @@ pub(super) struct Slot {
     pub(super) kind: Kind,
     /// The server has sent it whole; nothing can follow.
     pub(super) done: bool,
+    /// The status that events gave it.
     pub(super) status: Option<Status>,
+    /// How far along the object's own status is.
+    rank: u8,
+    /// Whether the object has a name.
+    named: bool,
     /// A name that came later than the item, as JSON.
     pub(super) name: Option<Vec<u8>>,
+    /// How often it was announced again.
+    pub(super) repetitions: u8,
     /// The string of the item itself: arguments, input, code or diff.
     pub(super) value: Value,
     pub(super) channel: Option<Channel>,
@@ -35,20 +42,33 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// An item from its JSON text, charged already.
-    pub(super) fn new(raw: Vec<u8>, kind: Kind, done: bool) -> Self {
+    /// An item from its JSON text, charged already, and where its members stand.
+    pub(super) fn new(raw: &[u8], item: &Item<'_>, done: bool) -> Self {
         Self {
-            raw,
-            kind,
+            raw: raw.to_vec(),
+            kind: Kind::of_item(item.kind),
             done,
             status: None,
+            rank: Status::rank_of(item.status),
+            named: !is_empty(item.name),
             name: None,
+            repetitions: 0,
             value: Value::default(),
             channel: None,
             content: Parts::new(),
             summary: Parts::new(),
             shell: None,
         }
+    }
+
+    /// Replaces the object, keeping what was streamed; a status in the new one counts.
+    pub(super) fn set_raw(&mut self, raw: Vec<u8>) -> Result<(), Error> {
+        let item = Item::read(&raw)?;
+        self.rank = Status::rank_of(item.status);
+        self.named = !is_empty(item.name);
+        self.status = None;
+        self.raw = raw;
+        Ok(())
     }
 
     /// An item as announced.
@@ -63,7 +83,7 @@ impl Slot {
         cx.require_depth(raw, DEPTH)?;
         entries.take(1, at)?;
         cx.bytes.take(raw.len(), at)?;
-        let mut slot = Self::new(raw.to_vec(), Kind::of_item(item.kind), false);
+        let mut slot = Self::new(raw, item, false);
         slot.content = import(item.content, at, entries, cx.bytes)?;
         slot.summary = import(item.summary, at, entries, cx.bytes)?;
         Ok(slot)
@@ -79,7 +99,7 @@ impl Slot {
         let raw = kind.implied(id);
         entries.take(1, 0)?;
         cx.bytes.take(raw.len(), 0)?;
-        Ok(Self::new(raw, kind, false))
+        Ok(Self::new(&raw, &Item::read(&raw)?, false))
     }
 
     /// An item that the server has sent whole.
@@ -94,7 +114,7 @@ impl Slot {
         cx.require_depth(raw, DEPTH)?;
         entries.take(1, at)?;
         cx.bytes.take(raw.len(), at)?;
-        Ok(Self::new(raw.to_vec(), Kind::of_item(item.kind), true))
+        Ok(Self::new(raw, item, true))
     }
 
     /// Bytes charged for it.
@@ -171,7 +191,7 @@ impl Slot {
         if !self.is_open(channel.fits(self.kind), cx)? {
             return Ok(());
         }
-        let Some(piece) = cx.event.text(Field::Delta) else { return cx.note(Oddity::BadValue) };
+        let Some(piece) = cx.event.piece(Field::Delta) else { return cx.note(Oddity::BadValue) };
         let at = cx.event.at(Field::Delta);
         match (channel.list(), channel) {
             (Some(list), _) => {
@@ -232,7 +252,7 @@ impl Slot {
         else {
             return Ok(());
         };
-        if self.name.is_none() && is_empty(Item::read(&self.raw)?.name) {
+        if self.name.is_none() && !self.named {
             cx.bytes.take(name.len(), cx.event.at(Field::Name))?;
             self.name = Some(name.to_vec());
         }
@@ -313,10 +333,7 @@ impl Slot {
             return cx.note(Oddity::TypeMismatch);
         }
         if self.done {
-            let current = match self.status {
-                Some(status) => status.rank(),
-                None => Status::rank_of(Item::read(&self.raw)?.status),
-            };
+            let current = self.status.map_or(self.rank, Status::rank);
             if status.rank() < current {
                 return cx.note(Oddity::StatusBackwards);
             }

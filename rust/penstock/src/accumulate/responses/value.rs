@@ -19,7 +19,7 @@ enum Stage {
 }
 
 /// A string of an announced object that events fill.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Value {
     text: Text,
     stage: Stage,

@@ -104,7 +104,7 @@ impl<'a> ResponseView<'a> {
             return Ok(calls.iter().find(|call| call.call_id == call_id).map(|call| call.output_index));
         }
         for (&index, slot) in self.lane.items.slots() {
-            if slot.function_call(index, false)?.is_some_and(|call| call.call_id == call_id) {
+            if slot.is_call(call_id.as_bytes())? {
                 return Ok(Some(index));
             }
         }
