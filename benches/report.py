@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -81,7 +82,7 @@ def assemble(measured: JsonObject, load: float, wheel: Path | None) -> JsonObjec
     machine = measured["machine_info"]
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "command": " ".join(["python -m benches.report", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "benches.report", *sys.argv[1:]]),
         "commit": measured["commit_info"].get("id"),
         "uncommitted changes": measured["commit_info"].get("dirty"),
         "machine": {
@@ -158,9 +159,9 @@ def render(record: JsonObject) -> str:
     changed = " with uncommitted changes" if record["uncommitted changes"] else ""
     parts = [
         f"# Benchmarks of {record['date']}",
-        f"{machine['cpu']}, {machine['cores']} cores, load {machine['load before']} before; {machine['system']}; "
-        f"{machine['python']}; commit {(record['commit'] or 'unknown')[:12]}{changed}. Taken by "
-        f"`{record['command']}`.",
+        f"{machine['cpu']}, {machine['cores']} cores, load {machine['load before']} before; "
+        f"{machine['system']}; {machine['python']}; commit {(record['commit'] or 'unknown')[:12]}{changed}. "
+        f"Taken by `{record['command']}`.",
         "Processor time per event, of one core. The ratio is how many times as long as penstock the peer "
         "took, each round beside one of penstock; *wanted* is the least it shall be.",
     ]
