@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import httpx
 import pytest
 
 from penstock.cli import COMMANDS
+from penstock.replay import SCRIPTS, ReplayServer
 
 PENSTOCK = [sys.executable, "-m", "penstock"]
 ENVIRONMENT = {**os.environ, "PYTHONWARNINGS": "error", "PYTHONIOENCODING": "", "LC_ALL": "C"}
@@ -252,6 +254,7 @@ def test_decode_says_what_is_wrong_after_what_is_right(kind: str) -> None:
     ("arguments", "words"),
     [
         (["decode"], "FILE"),
+        (["decode", "--text", "--final", "x"], "not allowed with"),
         (["decode", "--framing", "x", "x"], "--framing"),
         (["decode", "/nonexistent/file"], "/nonexistent/file: No such file or directory"),
         (["decode", "/"], "/: Is a directory"),
@@ -263,6 +266,55 @@ def test_decode_of_nothing_is_one_line(arguments: list[str], words: str) -> None
     assert done.returncode == 2
     assert words in complaint(done)
     assert b"\x1b" not in done.stderr
+
+
+def finals(stream: bytes, status: int) -> list[Any]:
+    done = penstock("decode", "--final", "-", data=stream)
+    assert done.returncode == status, done
+    assert (done.stderr == b"") == (status == 0)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[ReplayServer]:
+    with ReplayServer() as server:
+        yield server
+
+
+def recorded(upstream: ReplayServer, path: str, model: str) -> bytes:
+    said = {"input": "x", "messages": [{"role": "user", "content": "x"}]}
+    body = {"model": model, **said, "stream": True, "stream_options": {"include_usage": True}}
+    return httpx.post(f"{upstream.base_url}/{path}", json=body).content
+
+
+@pytest.mark.parametrize("model", [name for name in SCRIPTS if name != "replay-failed"])
+def test_final_is_the_object_a_stream_adds_up_to(upstream: ReplayServer, model: str) -> None:
+    stream = recorded(upstream, "responses", model)
+    terminal = json.loads(stream.rstrip().rpartition(b"\ndata: ")[2])
+    assert finals(stream, 0) == [terminal["response"]]
+    (completion,) = finals(recorded(upstream, "chat/completions", model), 0)
+    body = {"model": model, "messages": [{"role": "user", "content": "x"}]}
+    whole = httpx.post(f"{upstream.base_url}/chat/completions", json=body).json()
+    assert completion["object"] == "chat.completion"
+    assert completion["usage"] == whole["usage"]
+    assert completion["choices"][0]["finish_reason"] == whole["choices"][0]["finish_reason"]
+    for field in ("content", "refusal", "reasoning_content"):
+        assert completion["choices"][0]["message"].get(field) == whole["choices"][0]["message"].get(field)
+
+
+def test_final_tells_how_it_ended(upstream: ReplayServer) -> None:
+    assert [final["id"] for final in finals(sse(CREATED, COMPLETED, CREATED, COMPLETED), 0)] == ["resp_1"] * 2
+    (failed,) = finals(recorded(upstream, "responses", "replay-failed"), 1)
+    assert failed["status"] == "failed"
+    (cut,) = finals(recorded(upstream, "responses", "replay-text+cut@9"), 1)
+    assert (cut["status"], cut["output"][0]["content"][0]["text"]) == (
+        "in_progress",
+        "A penstock carries water",
+    )
+    whole, cut = finals(sse(CREATED, COMPLETED, CREATED, DELTA), 1)
+    assert (whole["status"], cut["status"]) == ("completed", "in_progress")
+    assert finals(sse({"type": "x"}), 0) == []
+    assert finals(sse(MESSAGE), 2) == []
 
 
 def test_framing_and_dialect_may_be_forced() -> None:

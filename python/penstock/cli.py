@@ -20,7 +20,7 @@ from .errors import PenstockError
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS: Final = {
-    "decode": "print a stream's events or its text",
+    "decode": "print a stream's events, its final object or its text",
     "replay": "serve scripted and recorded streams, with faults on request",
 }
 """Each subcommand with its line in the help; only the one that is asked for is imported."""

@@ -1,4 +1,7 @@
-"""`penstock decode`: a stream's events as JSON lines, or its text; read and written piece by piece."""
+"""`penstock decode`: a stream's events as JSON lines, its final object, or its text.
+
+Input is read and written piece by piece; only `--final` keeps anything, and that within `Limits`.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal, Protocol
 
-from penstock import Decoder, Event
-from penstock.errors import DecodeError, LimitExceeded
+from penstock import ChatAccumulator, Decoder, Event, ResponseAccumulator
+from penstock.errors import DecodeError, IncompleteStream, LimitExceeded
 
 from . import STATUS_USAGE, Failure
 
@@ -35,7 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "is no JSON becomes an object with its type, id and data."
     )
     parser.add_argument("file", metavar="FILE", help="the stream, or - for standard input")
-    parser.add_argument("--text", action="store_true", help="print the text alone, as it comes")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--final", action="store_true", help="print the accumulated object of each response instead"
+    )
+    form.add_argument("--text", action="store_true", help="print the text alone, as it comes")
     parser.add_argument(
         "--framing",
         choices=("auto", "sse", "ndjson"),
@@ -59,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         raise Failure(f"{name}: empty input")
     decoder = Decoder(framing=framing, eof="flush")
     watch = _Watch(args.dialect)
-    sink: _Sink = _Text() if args.text else _Lines(watch)
+    sink: _Sink = _Final(watch) if args.final else _Text() if args.text else _Lines(watch)
     try:
         for chunk in _then(head, chunks):
             _pass_on(decoder.feed(chunk), watch, sink)
@@ -255,3 +262,35 @@ class _Text:
         """Leave a terminal's prompt a line of its own; a file or pipe gets the text exactly."""
         if self._terminal:
             sys.stdout.buffer.write(b"\n")
+
+
+class _Final:
+    """The object that the events add up to, one for each response in the stream."""
+
+    def __init__(self, watch: _Watch) -> None:
+        self._watch = watch
+        self._accumulator: ResponseAccumulator | ChatAccumulator | None = None
+
+    def take(self, events: list[Event]) -> None:
+        dialect = self._watch.dialect
+        if dialect == "messages":
+            raise Failure("--final knows the dialects responses and chat", STATUS_USAGE)
+        if self._accumulator is None and dialect is not None:
+            self._accumulator = ResponseAccumulator() if dialect == "responses" else ChatAccumulator()
+        if self._accumulator is not None:
+            self._accumulator.feed(events)
+
+    def end(self) -> None:
+        if self._accumulator is None:
+            return
+        self._accumulator.finish()
+        finals = list(self._accumulator.responses)
+        try:
+            self._accumulator.final()
+        except IncompleteStream as incomplete:
+            if incomplete.partial is not None:
+                finals.append(incomplete.partial)
+        indent = 2 if sys.stdout.isatty() else None
+        for final in finals:
+            text = json.dumps(final, ensure_ascii=False, indent=indent)
+            sys.stdout.buffer.write(text.encode() + b"\n")
