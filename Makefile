@@ -1,4 +1,5 @@
 # Development happens in .venv, which these targets make and keep up to date; nothing outside it is touched.
+#   make demo        the wheel, an upstream on this machine, and what comes of streaming from it
 #   make test        the Rust and the Python tests
 #   make lint        formatting, clippy, ruff, mypy, and the stub against the extension
 #   make coverage    each module of the faces by its own tests, all branches
@@ -21,12 +22,15 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml \
 	$(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup test bench bench-core bench-test lint coverage fuzz-smoke clean
+.PHONY: help setup demo test bench bench-core bench-test lint coverage fuzz-smoke clean
 
 help:
 	@sed -n 's/^#   make/  make/p' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.dev
+
+demo: $(VENV)/.demo
+	@$(BIN)/penstock demo
 
 test: $(VENV)/.dev $(VENV)/openai/2.54
 	cargo test --workspace --quiet
@@ -80,9 +84,10 @@ $(VENV)/.wheel: $(SOURCES) $(BIN)/maturin
 	@touch $@
 
 # What an extra needs is looked up when pyproject.toml changes, not at each build.
+$(VENV)/.demo: EXTRA = cli
 $(VENV)/.dev: EXTRA = cli,dev
 $(VENV)/.bench: EXTRA = cli,dev,bench
-$(VENV)/.dev $(VENV)/.bench: pyproject.toml | $(VENV)/.wheel
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.bench: pyproject.toml | $(VENV)/.wheel
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(ls $(WHEELS)/*.whl)[$(EXTRA)]"
 	@touch $@
 

@@ -20,6 +20,7 @@ from .errors import PenstockError
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS: Final = {
+    "demo": "stream from an upstream on this machine and show what comes of it",
     "decode": "print a stream's events, its final object or its text",
     "replay": "serve scripted and recorded streams, with faults on request",
 }

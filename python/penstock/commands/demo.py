@@ -1,0 +1,34 @@
+"""`penstock demo`: streams from an upstream on this machine, shown to a person."""
+
+from __future__ import annotations
+
+import argparse
+
+from penstock.demo import open_stage, play
+
+__all__ = ["configure", "run"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.description = (
+        "Start a replay upstream as a process and stream from it: Responses through httpx, blocking and\n"
+        "with asyncio, Chat Completions, and a stream that is cut short. Nothing leaves this machine."
+    )
+    parser.add_argument("--plain", action="store_true", help="plain lines, as when output is no terminal")
+    parser.add_argument(
+        "--rate", type=_rate, default=1.0, metavar="X", help="how many times as fast as usual (%(default)g)"
+    )
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0.1 <= rate <= 1000:
+        raise ValueError
+    return rate
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play the demo."""
+    play(open_stage(plain=args.plain), args.rate)
+    return 0
