@@ -20,4 +20,5 @@ pub use text::{Surrogates, push_escaped, push_lossy, push_wtf8};
 pub(crate) use tokens::{Invalid, Token, Tokens};
 pub use visit::{Stopped, Visitor, visit};
 pub use walk::{elements, entries, spells};
+pub(crate) use write::push_compact;
 pub use write::{Edit, merge, patch, push_comma, push_key, push_number, push_string};

@@ -112,6 +112,22 @@ pub fn push_number(number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(digits.get(start..).unwrap_or_default());
 }
 
+/// Appends a checked JSON value without the white space between its tokens.
+pub(crate) fn push_compact(value: &[u8], out: &mut Vec<u8>) {
+    let (mut in_string, mut escaped) = (false, false);
+    for &byte in value {
+        if in_string || !byte.is_ascii_whitespace() {
+            out.push(byte);
+        }
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            _ => {}
+        }
+    }
+}
+
 /// Appends `"key":`; the key must not need escaping.
 pub fn push_key(key: &str, out: &mut Vec<u8>) {
     out.push(b'"');

@@ -1,10 +1,10 @@
 //! Lists of typed blocks that grow at their end: content parts, thinking blocks, reasoning details.
 
 use crate::accumulate::chat::Ledger;
-use crate::accumulate::chat::keep::{Extras, Raw, is_string};
+use crate::accumulate::chat::keep::{Extras, Raw};
 use crate::accumulate::chat::rules;
 use crate::accumulate::text::Text;
-use crate::dialect::chat::{PieceField, Pieces, elements};
+use crate::dialect::chat::{PieceField, Pieces, elements, is_string};
 use crate::error::Error;
 use crate::event::string;
 use crate::json::{RawStr, push_comma, push_key, push_string};

@@ -3,12 +3,13 @@
 use crate::accumulate::chat::Ledger;
 use crate::accumulate::chat::audio::Audio;
 use crate::accumulate::chat::blocks::Blocks;
-use crate::accumulate::chat::keep::{Extras, Joined, Raw, Unique, is_blank, is_string};
-use crate::accumulate::chat::repeat::Target;
+use crate::accumulate::chat::keep::{Extras, Joined, Raw, Unique};
 use crate::accumulate::chat::rules;
 use crate::accumulate::chat::tool_calls::{Function, ToolCalls};
 use crate::accumulate::text::Text;
-use crate::dialect::chat::{self, ChoiceField, DeltaField, PieceField, members, word};
+use crate::dialect::chat::{
+    self, ChoiceField, DeltaField, PieceField, RepeatTarget, is_blank, is_string, members, word,
+};
 use crate::error::Error;
 use crate::event::string;
 use crate::json::{push_comma, push_key, push_string};
@@ -216,14 +217,14 @@ impl Message {
 
     /// The text that a repeating chunk adds to.
     #[inline]
-    pub(super) fn target(&mut self, target: Target) -> Option<&mut Text> {
+    pub(super) fn target(&mut self, target: RepeatTarget) -> Option<&mut Text> {
         match target {
-            Target::Content if self.parts.is_empty() => self.content.as_mut(),
-            Target::Content => None,
-            Target::Refusal => self.refusal.as_mut(),
-            Target::ReasoningContent => self.reasoning_content.as_mut(),
-            Target::Reasoning => self.reasoning.as_mut(),
-            Target::Arguments => self.tool_calls.last_arguments(),
+            RepeatTarget::Content if self.parts.is_empty() => self.content.as_mut(),
+            RepeatTarget::Content => None,
+            RepeatTarget::Refusal => self.refusal.as_mut(),
+            RepeatTarget::ReasoningContent => self.reasoning_content.as_mut(),
+            RepeatTarget::Reasoning => self.reasoning.as_mut(),
+            RepeatTarget::Arguments => self.tool_calls.last_arguments(),
         }
     }
 

@@ -2,10 +2,10 @@
 
 use crate::accumulate::chat::Ledger;
 use crate::accumulate::chat::choice::{Choice, push_raw_or_null};
-use crate::accumulate::chat::keep::{Extras, Raw, Unique, is_blank};
+use crate::accumulate::chat::keep::{Extras, Raw, Unique};
 use crate::accumulate::chat::rules;
 use crate::accumulate::sparse::Sparse;
-use crate::dialect::chat::{self, ChoiceField, Chunk, ChunkField, Level, members};
+use crate::dialect::chat::{self, ChoiceField, Chunk, ChunkField, Level, is_blank, members};
 use crate::error::Error;
 use crate::event::index;
 use crate::json::{RawStr, push_comma, push_key, push_string, spells};

@@ -3,20 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::accumulate::chat::Ledger;
-use crate::dialect::chat::elements;
+use crate::dialect::chat::{elements, is_blank};
 use crate::error::Error;
-use crate::event::string;
-use crate::json::{RawStr, push_comma, push_string, spells};
-
-/// Whether a JSON value says nothing: missing, `null` or `""`.
-pub(super) fn is_blank(value: &[u8]) -> bool {
-    matches!(value, b"" | b"null" | b"\"\"")
-}
-
-/// Whether a JSON value is the string `text`.
-pub(super) fn is_string(value: &[u8], text: &str) -> bool {
-    string(value).is_some_and(|value| spells(value, text))
-}
+use crate::json::{RawStr, push_comma, push_string};
 
 /// One JSON value, byte for byte; empty while none has come.
 #[derive(Debug, Clone, Default)]

@@ -19,18 +19,15 @@ mod choice;
 mod completion;
 mod keep;
 mod ledger;
-mod repeat;
 mod rules;
 mod tool_calls;
 
-use crate::dialect::chat::{self, ChoiceField, Chunk, ChunkField, DeltaField};
+use crate::dialect::chat::{self, ChoiceField, Chunk, ChunkField, DeltaField, Repeat, is_blank, is_string};
 use crate::error::{Error, exceeded};
 use crate::json::Cursor;
 use crate::limits::{DEPTH_CEILING, Limit, Limits};
 use completion::Completion;
-use keep::{is_blank, is_string};
 use ledger::Ledger;
-use repeat::Repeat;
 
 /// How a stream of chunks ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,25 +1,16 @@
-//! Tool calls: which call a fragment belongs to, and what the fragments make of it.
+//! Tool calls, and what their fragments make of them.
 //!
-//! Servers disagree on how a fragment names its call: by `index` (most), by `id` alone (Mistral), by nothing but
-//! its place after the last one. The rules, for fragments that carry
-//!
-//! | | same call | new call |
-//! |---|---|---|
-//! | a known `index` | no id, the call's id, or another id without a name | another id with a name; another name once arguments came |
-//! | a new `index` | | always |
-//! | no `index` | the id of a call; the last call's name; neither id nor name | another id; another name; a name again in one chunk |
-//!
-//! A fragment without `index` whose call has neither id nor name yet gives it both. The first id that is not
-//! blank stays. A name may come in pieces until the first argument; a piece that repeats all of it is no piece.
+//! The first id that is not blank stays. A name may come in pieces until the first argument; a piece that repeats
+//! all of it is no piece.
 
 use crate::accumulate::chat::Ledger;
-use crate::accumulate::chat::keep::{Extras, Raw, is_blank, is_string};
+use crate::accumulate::chat::keep::{Extras, Raw};
 use crate::accumulate::chat::rules;
 use crate::accumulate::text::Text;
-use crate::dialect::chat::{PieceField, Pieces, elements};
+use crate::dialect::chat::{CallAddress, KnownCall, PieceField, Pieces, elements, is_blank, is_string};
 use crate::error::Error;
-use crate::event::{index, string};
-use crate::json::{RawStr, push_comma, push_key, push_string};
+use crate::event::string;
+use crate::json::{RawStr, push_comma, push_compact, push_key, push_string};
 
 /// What is called: a name, and arguments or input as text.
 #[derive(Debug, Clone, Default)]
@@ -104,6 +95,28 @@ pub(crate) struct ToolCall {
     named_in: u64,
 }
 
+impl KnownCall for ToolCall {
+    fn index(&self) -> Option<u64> {
+        self.index
+    }
+
+    fn id(&self) -> &[u8] {
+        self.id.as_bytes()
+    }
+
+    fn name(&self) -> &[u8] {
+        self.function.name.as_bytes()
+    }
+
+    fn has_arguments(&self) -> bool {
+        !self.function.arguments.is_empty()
+    }
+
+    fn named_in(&self) -> u64 {
+        self.named_in
+    }
+}
+
 impl ToolCall {
     fn apply(&mut self, fragment: &Pieces<'_>, ledger: &mut Ledger) -> Result<(), Error> {
         self.add_id(fragment.get(PieceField::Id), ledger)?;
@@ -152,31 +165,6 @@ impl ToolCall {
     }
 }
 
-/// How a fragment names its call.
-#[derive(Default)]
-struct Address<'a> {
-    index: Option<u64>,
-    id: Option<RawStr<'a>>,
-    name: Option<RawStr<'a>>,
-}
-
-impl<'a> Address<'a> {
-    fn read(fragment: &Pieces<'a>, ledger: &mut Ledger) -> Result<Self, Error> {
-        let given = |value| string(value).filter(|text| !text.raw.is_empty());
-        let name = |member| given(Pieces::read(fragment.get(member)).get(PieceField::Name));
-        let place = fragment.get(PieceField::Index);
-        let index = index(place);
-        if index.is_none() && !is_blank(place) {
-            ledger.breach(rules::BAD_INDEX)?;
-        }
-        Ok(Self {
-            index,
-            id: given(fragment.get(PieceField::Id)),
-            name: name(PieceField::Function).or_else(|| name(PieceField::Custom)),
-        })
-    }
-}
-
 /// The calls of one message, ordered by index where they have one, else by arrival.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ToolCalls {
@@ -190,8 +178,11 @@ impl ToolCalls {
     pub(super) fn extend(&mut self, list: &[u8], chunk: u64, ledger: &mut Ledger) -> Result<(), Error> {
         for fragment in elements(list) {
             let fragment = ledger.pieces(fragment)?;
-            let address = Address::read(&fragment, ledger)?;
-            let place = match self.find(&address, chunk) {
+            let address = CallAddress::read(&fragment);
+            if address.bad_index {
+                ledger.breach(rules::BAD_INDEX)?;
+            }
+            let place = match address.find(&self.calls, self.last, chunk) {
                 Some(place) => place,
                 None => self.insert(address.index, ledger)?,
             };
@@ -204,43 +195,6 @@ impl ToolCalls {
             }
         }
         Ok(())
-    }
-
-    /// The place of the call that a fragment belongs to, by the rules above.
-    fn find(&self, address: &Address<'_>, chunk: u64) -> Option<usize> {
-        if address.index.is_some() {
-            let place = self.place_of_index(address.index)?;
-            let call = self.calls.get(place)?;
-            let other_id = address.id.is_some_and(|id| !call.id.is_empty() && !call.id.equals(id));
-            let other_name = address.name.is_some_and(|name| {
-                !call.function.arguments.is_empty()
-                    && !call.function.name.is_empty()
-                    && !call.function.name.equals(name)
-            });
-            let other = other_name || other_id && address.name.is_some();
-            return (!other).then_some(place);
-        }
-        if let Some(id) = address.id
-            && let Some(place) = self.calls.iter().rposition(|call| call.id.equals(id))
-        {
-            return Some(place);
-        }
-        let last = self.calls.get(self.last)?;
-        let anonymous = last.id.is_empty() && last.function.name.is_empty();
-        let same = match (address.id, address.name) {
-            (None, None) => true,
-            (None, Some(name)) => last.function.name.equals(name) && last.named_in != chunk,
-            (Some(_), _) => false,
-        };
-        (same || anonymous).then_some(self.last)
-    }
-
-    /// The place of the call that came last under an index.
-    fn place_of_index(&self, index: Option<u64>) -> Option<usize> {
-        if self.calls.get(self.last)?.index == index {
-            return Some(self.last);
-        }
-        self.calls.iter().rposition(|call| call.index == index)
     }
 
     fn insert(&mut self, index: Option<u64>, ledger: &mut Ledger) -> Result<usize, Error> {
@@ -275,21 +229,5 @@ impl ToolCalls {
             call.write(out);
         }
         out.push(b']');
-    }
-}
-
-/// Appends a checked JSON value without the white space between its tokens.
-fn push_compact(value: &[u8], out: &mut Vec<u8>) {
-    let (mut in_string, mut escaped) = (false, false);
-    for &byte in value {
-        if in_string || !byte.is_ascii_whitespace() {
-            out.push(byte);
-        }
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = in_string,
-            b'"' => in_string = !in_string,
-            _ => {}
-        }
     }
 }

@@ -5,16 +5,20 @@
 //! deeper (tool calls, content parts, log probabilities) is rare or small and is read where it is used, with
 //! [`elements`] and [`members`]. Where a key occurs twice, however it is spelled, the last one counts.
 
+mod calls;
 mod pieces;
+mod repeat;
 mod scan;
 
 use crate::error::Error;
-use crate::event::{self, Span, explain};
-use crate::json::{Invalid, RawStr};
+use crate::event::{self, Span, explain, string};
+use crate::json::{Invalid, RawStr, spells};
 use crate::simd::dispatch;
 use crate::vocabulary::vocabulary;
 
+pub(crate) use calls::{CallAddress, KnownCall};
 pub use pieces::{Pieces, elements, members};
+pub(crate) use repeat::{Repeat, RepeatTarget};
 use scan::Scan;
 
 vocabulary! {
@@ -91,6 +95,16 @@ vocabulary! {
 #[inline]
 pub fn word<W>(key: &[u8], lookup: fn(&[u8]) -> Option<W>) -> Option<W> {
     lookup(key).or_else(|| if key.contains(&b'\\') { escaped_word(key, lookup) } else { None })
+}
+
+/// Whether a JSON value says nothing: missing, `null` or `""`.
+pub(crate) fn is_blank(value: &[u8]) -> bool {
+    matches!(value, b"" | b"null" | b"\"\"")
+}
+
+/// Whether a JSON value is the string `text`.
+pub(crate) fn is_string(value: &[u8], text: &str) -> bool {
+    string(value).is_some_and(|value| spells(value, text))
 }
 
 #[cold]

@@ -5,8 +5,7 @@
 //! valid JSON, changes nothing else and needs no scan. Whatever differs is scanned in full: this decides how
 //! fast a chunk is read, never how.
 
-use crate::accumulate::chat::keep::is_blank;
-use crate::dialect::chat::{ChoiceField, Chunk, ChunkField, DeltaField, PieceField, Pieces, elements};
+use super::{ChoiceField, Chunk, ChunkField, DeltaField, PieceField, Pieces, elements, is_blank};
 use crate::event::{Span, index};
 use crate::json::RawStr;
 use crate::shape::string_end;
@@ -17,7 +16,7 @@ const LONGEST: usize = 4096;
 
 /// What the piece of a repeating chunk is appended to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Target {
+pub(crate) enum RepeatTarget {
     Content,
     Refusal,
     ReasoningContent,
@@ -28,8 +27,8 @@ pub(super) enum Target {
 
 /// The chunk before, around its piece.
 #[derive(Debug, Default)]
-pub(super) struct Repeat {
-    known: Option<(Target, u64)>,
+pub(crate) struct Repeat {
+    known: Option<(RepeatTarget, u64)>,
     /// Up to the piece, between piece and padding, and the rest.
     literals: [Vec<u8>; 3],
     /// Which of the two holes is the piece; the other is `obfuscation`, padding that differs in every chunk.
@@ -40,20 +39,20 @@ pub(super) struct Repeat {
 impl Repeat {
     /// Forgets the chunk before.
     #[inline]
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.known = None;
     }
 
     /// Where the piece of `payload` belongs, of which choice, and the piece, if the payload repeats the chunk before.
     #[inline]
-    pub(super) fn fit<'a>(&self, payload: &'a [u8]) -> Option<(Target, u64, RawStr<'a>)> {
+    pub(crate) fn fit<'a>(&self, payload: &'a [u8]) -> Option<(RepeatTarget, u64, RawStr<'a>)> {
         let (target, choice) = self.known?;
         let piece = dispatch(Fit { repeat: self, payload })?;
         Some((target, choice, RawStr::checked(piece)))
     }
 
     /// Remembers a chunk that has just been applied without a breach, if it adds one piece to one choice.
-    pub(super) fn learn(&mut self, chunk: &Chunk, payload: &[u8]) {
+    pub(crate) fn learn(&mut self, chunk: &Chunk, payload: &[u8]) {
         self.forget();
         if payload.len() > LONGEST {
             return;
@@ -110,7 +109,7 @@ impl<'a> Task for Fit<'_, 'a> {
 }
 
 /// The one piece that a chunk adds, if applying the chunk again with another piece would do nothing but add that.
-fn added_piece(chunk: &Chunk, payload: &[u8]) -> Option<(Target, u64, Span)> {
+fn added_piece(chunk: &Chunk, payload: &[u8]) -> Option<(RepeatTarget, u64, Span)> {
     let [choice] = chunk.choices.as_slice() else { return None };
     let number = match choice.field(ChoiceField::Index).of(payload) {
         b"" | b"null" => 0,
@@ -133,11 +132,11 @@ fn added_piece(chunk: &Chunk, payload: &[u8]) -> Option<(Target, u64, Span)> {
         .into_iter()
         .all(|field| blank(choice.delta(field)));
     let mut pieces = [
-        (Target::Content, DeltaField::Content),
-        (Target::Refusal, DeltaField::Refusal),
-        (Target::ReasoningContent, DeltaField::ReasoningContent),
-        (Target::Reasoning, DeltaField::Reasoning),
-        (Target::Arguments, DeltaField::ToolCalls),
+        (RepeatTarget::Content, DeltaField::Content),
+        (RepeatTarget::Refusal, DeltaField::Refusal),
+        (RepeatTarget::ReasoningContent, DeltaField::ReasoningContent),
+        (RepeatTarget::Reasoning, DeltaField::Reasoning),
+        (RepeatTarget::Arguments, DeltaField::ToolCalls),
     ]
     .into_iter()
     .filter(|(_, field)| !blank(choice.delta(*field)));
@@ -146,7 +145,7 @@ fn added_piece(chunk: &Chunk, payload: &[u8]) -> Option<(Target, u64, Span)> {
         return None;
     }
     let mut piece = choice.delta(field);
-    if target == Target::Arguments {
+    if target == RepeatTarget::Arguments {
         piece = added_arguments(piece.of(payload), payload)?;
     }
     (piece.of(payload).first() == Some(&b'"')).then_some((target, number, piece))
