@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from penstock import Decoder, Event, InternalError, Limits, PenstockError, _penstock
+from penstock import Decoder, Event, InternalError, Limits, PenstockError, ResponseEmitter, _penstock
 
 CHUNK = b'event: n\nid: 1\ndata: {"type":"x","delta":"y"}\n\n'
 
@@ -20,6 +20,7 @@ MADE: dict[str, Callable[[], Any]] = {
     "Decoder": Decoder,
     "Event": lambda: Event('{"type":"x","delta":"y"}', name="n", id="1"),
     "Limits": Limits,
+    "ResponseEmitter": lambda: ResponseEmitter(model="m"),
 }
 """How to make one object of each class of the extension that is not made without arguments."""
 
@@ -28,6 +29,28 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "get": ("type",),
     "partial_arguments": (0,),
     "lane": (None,),
+    "open_item": ("message",),
+    "add_item": ("{}",),
+    "open_part": (0, "output_text"),
+    **dict.fromkeys(
+        (
+            "text",
+            "refusal",
+            "reasoning_text",
+            "reasoning_summary",
+            "arguments",
+            "custom_input",
+            "code",
+            "diff",
+        ),
+        (0, "x"),
+    ),
+    "annotation": (0, "{}"),
+    "status": (0, "response.web_search_call.searching"),
+    "close_part": (0,),
+    "close_item": (0,),
+    **dict.fromkeys(("usage", "members", "error", "fail"), ("{}",)),
+    "incomplete": ("max_output_tokens",),
     "_restore": (b"{}", None, None, False, (False, 128, 4300)),
 }
 """Arguments of the methods that need some."""
@@ -45,10 +68,11 @@ OPERATORS: dict[str, Callable[[Any], object]] = {
     "__reduce__": pickle.dumps,
 }
 
-CONSTRUCTOR: dict[str, dict[str, Any]] = {"Event": {"data": b"{}"}}
+CONSTRUCTOR: dict[str, dict[str, Any]] = {"Event": {"data": b"{}"}, "ResponseEmitter": {"model": "m"}}
 
 STORED = {
     "Event": {"type", "id", "data", "flushed", "__bool__"},
+    "ResponseEmitter": {"id"},
     "Limits": {
         "__init__",
         "__hash__",

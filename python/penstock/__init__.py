@@ -6,10 +6,19 @@
 ['Hi']
 """
 
-from penstock._penstock import ChatAccumulator, Decoder, Event, Limits, PartialJSON, ResponseAccumulator
+from penstock._penstock import (
+    ChatAccumulator,
+    Decoder,
+    Event,
+    Limits,
+    PartialJSON,
+    ResponseAccumulator,
+    ResponseEmitter,
+)
 from penstock.errors import (
     ConcurrencyError,
     DecodeError,
+    IllegalEvent,
     IncompleteStream,
     InternalError,
     InvalidResponseId,
@@ -29,6 +38,7 @@ __all__ = [
     "DecodeError",
     "Decoder",
     "Event",
+    "IllegalEvent",
     "IncompleteStream",
     "InternalError",
     "InvalidResponseId",
@@ -38,6 +48,7 @@ __all__ = [
     "PenstockError",
     "PreviousResponseNotFound",
     "ResponseAccumulator",
+    "ResponseEmitter",
     "ResponseError",
     "Stream",
     "StreamStats",

@@ -3,6 +3,7 @@
     Exception
     └── PenstockError
         ├── DecodeError (ValueError)           the bytes are not what the framing or JSON demands
+        ├── IllegalEvent (ValueError)          a call that would have written what the dialect does not allow
         ├── LimitExceeded                      the input is larger than `Limits` allows
         ├── IncompleteStream                   the stream ended without a terminal event
         ├── StreamTimeout (TimeoutError)       the upstream was silent, or the stream took too long
@@ -30,6 +31,7 @@ _E = TypeVar("_E", bound="PenstockError")
 __all__ = [
     "ConcurrencyError",
     "DecodeError",
+    "IllegalEvent",
     "IncompleteStream",
     "InternalError",
     "InvalidResponseId",
@@ -73,6 +75,20 @@ class DecodeError(PenstockError, ValueError):
         self.offset = offset
         self.reason = reason
         self.events: list[Any] = list(events)
+
+
+class IllegalEvent(PenstockError, ValueError):
+    """A call that would have written an event which a legal stream does not have; it changed nothing.
+
+    Attributes:
+        rule: the name of the rule, such as ``"after_item_done"``; the one `penstock.lint` reports it by.
+        event: the type of the event that would have been written; None where it is about no single event.
+    """
+
+    def __init__(self, message: str, *, rule: str, event: str | None = None) -> None:
+        super().__init__(message)
+        self.rule = rule
+        self.event = event
 
 
 class LimitExceeded(PenstockError):

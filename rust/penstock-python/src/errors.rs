@@ -127,6 +127,16 @@ fn decode_error(py: Python<'_>, message: &str, reason: &str, offset: Option<u64>
     })
 }
 
+/// The Python exception for what an emitter refuses.
+#[cold]
+pub(crate) fn raise_illegal(py: Python<'_>, error: &Error) -> PyErr {
+    let Error::Event { rule, event } = error else { return raise(py, error) };
+    construct(py, "IllegalEvent", &error.to_string(), |fields| {
+        fields.set_item("rule", rule)?;
+        fields.set_item("event", Some(&**event).filter(|event| !event.is_empty()))
+    })
+}
+
 /// The Python exception for a core error, with the events that came before it.
 #[cold]
 pub(crate) fn raise_after(py: Python<'_>, error: &Error, events: &Bound<'_, PyList>) -> PyErr {

@@ -4,6 +4,7 @@
 
 mod chat_accumulator;
 mod decoder;
+mod emitter;
 mod errors;
 mod event;
 mod feed;
@@ -23,6 +24,8 @@ mod _penstock {
     use crate::chat_accumulator::ChatAccumulator;
     #[pymodule_export]
     use crate::decoder::Decoder;
+    #[pymodule_export]
+    use crate::emitter::ResponseEmitter;
     #[pymodule_export]
     use crate::errors::_panic_next;
     #[pymodule_export]

@@ -20,7 +20,7 @@ use crate::lifecycle::{Lifecycle, Move, Phase};
 use crate::limits::Limit;
 use crate::rule::Rule;
 
-use item::{Item, id_prefix, own_channel, string_events};
+use item::{Item, own_channel, string_events};
 use object::{Members, accept, accept_object};
 use options::{RESERVED, response_members};
 use writer::{Writer, require_one_line};
@@ -122,7 +122,7 @@ impl Emitter {
         let index = self.items.len() as u64;
         let mv = Move { kind: new.kind, ..Move::item(event, Step::ItemAdded, index, 0) };
         self.check(&mv)?;
-        let id = self.new_id(new.id, id_prefix(new.kind), event)?;
+        let id = self.new_id(new.id, new.kind.id_prefix(), event)?;
 
         let mut members = Members::default();
         members.set_string("id", &id);

@@ -101,6 +101,7 @@ impl fmt::Display for Error {
             }
             Self::Json { reason, offset } => write!(f, "{reason} (byte {offset})"),
             Self::Text { reason, offset } => write!(f, "{reason} (byte {offset})"),
+            Self::Event { rule, event } if event.is_empty() => write!(f, "the rule {rule} is broken"),
             Self::Event { rule, event } => write!(f, "event {event:?} breaks the rule {rule}"),
         }
     }

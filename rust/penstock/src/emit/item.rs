@@ -81,27 +81,6 @@ pub(super) const fn own_channel(kind: Kind) -> Option<Channel> {
     }
 }
 
-/// What the ids of items of `kind` begin with.
-pub(super) const fn id_prefix(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Message => "msg_",
-        Kind::Reasoning => "rs_",
-        Kind::FunctionCall => "fc_",
-        Kind::CustomToolCall => "ctc_",
-        Kind::McpCall => "mcp_",
-        Kind::CodeInterpreterCall => "ci_",
-        Kind::FileSearchCall => "fs_",
-        Kind::WebSearchCall => "ws_",
-        Kind::ImageGenerationCall => "ig_",
-        Kind::LocalShellCall | Kind::ShellCall => "sh_",
-        Kind::ShellCallOutput => "sho_",
-        Kind::ApplyPatchCall => "apc_",
-        Kind::ToolSearchCall => "tsc_",
-        Kind::ComputerCall => "cu_",
-        Kind::Other => "item_",
-    }
-}
-
 /// A string that grows, with what stands around its deltas.
 #[derive(Debug)]
 pub(super) struct Growing {

@@ -124,12 +124,20 @@ macro_rules! kinds {
         }
 
         impl Kind {
-            /// The kind that an item's `type` names.
-            pub(crate) fn of_item(kind: Option<&[u8]>) -> Self {
-                match decoded(kind).as_deref().and_then(|word| std::str::from_utf8(word).ok()) {
-                    $(Some($word) => Self::$kind,)*
+            /// The kind that the word names.
+            #[must_use]
+            pub fn from_type(word: &str) -> Self {
+                match word {
+                    $($word => Self::$kind,)*
                     _ => Self::Other,
                 }
+            }
+
+            /// The kind that an item's `type` names.
+            pub(crate) fn of_item(kind: Option<&[u8]>) -> Self {
+                let word = decoded(kind);
+                let word = word.as_deref().and_then(|word| std::str::from_utf8(word).ok());
+                word.map_or(Self::Other, Self::from_type)
             }
 
             /// The `type` and the members that an item of this kind cannot be without.
@@ -164,6 +172,28 @@ kinds! {
 }
 
 impl Kind {
+    /// What the ids of items of this kind begin with.
+    #[must_use]
+    pub const fn id_prefix(self) -> &'static str {
+        match self {
+            Self::Message => "msg_",
+            Self::Reasoning => "rs_",
+            Self::FunctionCall => "fc_",
+            Self::CustomToolCall => "ctc_",
+            Self::McpCall => "mcp_",
+            Self::CodeInterpreterCall => "ci_",
+            Self::FileSearchCall => "fs_",
+            Self::WebSearchCall => "ws_",
+            Self::ImageGenerationCall => "ig_",
+            Self::LocalShellCall | Self::ShellCall => "sh_",
+            Self::ShellCallOutput => "sho_",
+            Self::ApplyPatchCall => "apc_",
+            Self::ToolSearchCall => "tsc_",
+            Self::ComputerCall => "cu_",
+            Self::Other => "item_",
+        }
+    }
+
     /// Whether items of this kind count as tool calls.
     pub(crate) const fn is_call(self) -> bool {
         !matches!(self, Self::Message | Self::Reasoning | Self::ShellCallOutput | Self::Other)
