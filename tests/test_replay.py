@@ -463,12 +463,22 @@ def test_recordings_are_served_as_they_stand(tmp_path: Path) -> None:
     framed = tmp_path / "framed.sse"
     odd = b": hello\r\n\r\nid: 7\r\ndata:[1,\r\ndata: 2]\r\n\r\nevent: x\r\ndata\r\n\r\ndata: last\r\n"
     framed.write_bytes(odd)
-    with ReplayServer(recordings=[lines, framed]) as server, httpx.Client(base_url=server.url) as client:
+    chunks = tmp_path / "chunks.jsonl"
+    ends = [({"content": "Hi"}, None), ({}, "stop")]
+    chosen = [{"index": 0, "delta": delta, "finish_reason": reason} for delta, reason in ends]
+    chunks.write_text("\n".join(json.dumps({"id": "c", "choices": [choice]}) for choice in chosen))
+    with (
+        ReplayServer(recordings=[lines, framed, chunks]) as server,
+        httpx.Client(base_url=server.url) as client,
+    ):
         assert events(stream(client, RESPONSES, "anything")) == RECORDED
         assert stream(client, CHAT, "framed") == odd.removeprefix(b": hello\r\n\r\n")
         assert events(stream(client, RESPONSES, "lines+cut@2")) == RECORDED[:2]
         assert client.post(RESPONSES, json=request(RESPONSES, "lines")).json()["status"] == "completed"
+        answer = client.post(CHAT, json=request(CHAT, "chunks")).json()
+        assert answer["choices"][0]["message"]["content"] == "Hi"
         assert client.post(RESPONSES, json=request(RESPONSES, "framed")).status_code == 400
+        assert client.post(CHAT, json=request(CHAT, "lines")).status_code == 400
         assert events(stream(client, RESPONSES, "replay-empty"))[-1]["response"]["output"] == []
         assert {"lines", "framed"} < {model["id"] for model in client.get("/v1/models").json()["data"]}
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
+from penstock import ChatAccumulator, ResponseAccumulator
+
 from . import chat, responses, scripts
 from .faults import FaultError, Faults
 from .http import HttpError, Request, error_body
@@ -46,14 +48,18 @@ class Dialect:
     prompt: Callable[[JSON], scripts.Prompt]
     stream: Callable[[JSON, scripts.Script, int, int], _Stream]
     whole: Callable[[JSON, scripts.Script, int, int], JSON]
+    accumulator: type[ResponseAccumulator | ChatAccumulator]
+    """What puts the events of a recording together."""
     named: bool
     """Whether events carry an `event:` line."""
     done: bool
     """Whether `data: [DONE]` follows the last event."""
 
 
-RESPONSES: Final = Dialect(responses.prompt, responses.Events, responses.response, named=True, done=False)
-CHAT: Final = Dialect(chat.prompt, chat.Chunks, chat.completion, named=False, done=True)
+RESPONSES: Final = Dialect(
+    responses.prompt, responses.Events, responses.response, ResponseAccumulator, named=True, done=False
+)
+CHAT: Final = Dialect(chat.prompt, chat.Chunks, chat.completion, ChatAccumulator, named=False, done=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +171,11 @@ class Player:
         recording = self._recording(model)
         if recording is None:
             return dialect.whole(body, scripts.write(model, prompt, faults), number, prompt.tokens)
-        whole = recording.whole()
+        whole = recording.whole(dialect.accumulator())
         if whole is None:
-            raise HttpError(400, "This recording can only be streamed.", param="stream")
+            raise HttpError(
+                400, "This recording adds up to no answer; it can only be streamed.", param="stream"
+            )
         return whole
 
 

@@ -6,13 +6,14 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
+
+from penstock import ChatAccumulator, ResponseAccumulator
+from penstock.errors import PenstockError
 
 from .wire import frame
 
 __all__ = ["Recording", "RecordingError"]
-
-TERMINALS: Final = ("response.completed", "response.incomplete", "response.failed")
 
 
 class RecordingError(ValueError):
@@ -39,14 +40,14 @@ class Recording:
             raise RecordingError(f"{path} holds neither JSON lines nor server-sent events")
         return Recording(path.stem, events)
 
-    def whole(self) -> dict[str, Any] | None:
-        """The response of the last terminal event, for a request that does not stream; None without one."""
-        for event in reversed(self.events):
-            payload = _payload(event)
-            if isinstance(payload, dict) and payload.get("type") in TERMINALS:
-                response = payload.get("response")
-                return response if isinstance(response, dict) else None
-        return None
+    def whole(self, accumulator: ResponseAccumulator | ChatAccumulator) -> dict[str, Any] | None:
+        """The last object that the events add up to, for a request that does not stream; None without one."""
+        try:
+            accumulator.feed(b"".join(self.events))
+            accumulator.finish()
+            return accumulator.final()
+        except PenstockError:
+            return None
 
 
 def _framed(line: bytes, path: Path) -> bytes:
@@ -56,11 +57,3 @@ def _framed(line: bytes, path: Path) -> bytes:
         raise RecordingError(f"{path} has a line that is not JSON: {error}") from None
     kind = payload.get("type") if isinstance(payload, dict) else None
     return frame(line, kind if isinstance(kind, str) else None)
-
-
-def _payload(event: bytes) -> Any:
-    data = re.findall(rb"^data:? ?(.*)$", event.replace(b"\r", b"\n"), re.MULTILINE)
-    try:
-        return json.loads(b"\n".join(data))
-    except ValueError:
-        return None
