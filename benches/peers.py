@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module, metadata
 from platform import python_version
 from types import ModuleType
@@ -134,44 +135,41 @@ def _response(http: ModuleType, stream: Stream) -> Any:
         200,
         headers={"content-type": "text/event-stream"},
         content=iter(stream.chunks),
-        request=http.Request("POST", "http://localhost/v1/responses"),
+        request=_request(http),
     )
 
 
-def openai_stream(module: ModuleType, stream: Stream) -> Any:
-    """The SDK's stream object over the stream, by the SDK itself or by penstock's drop-in."""
-    types = import_module("openai.types")
-    client = _client(module)
-    cast_to = (
-        types.responses.ResponseStreamEvent
-        if stream.dialect == "responses"
-        else types.chat.ChatCompletionChunk
-    )
+@cache
+def _request(http: ModuleType) -> Any:
+    return http.Request("POST", "http://localhost/v1/responses")
+
+
+@cache
+def openai_streams(module_name: str) -> Callable[[Stream], Any]:
+    """What opens a stream as the SDK's object for it, by the SDK itself or by penstock's drop-in."""
+    module, types = import_module(module_name), import_module("openai.types")
     # The SDK moved from httpx to httpx2 in 3.0.
     http = import_module("httpx2" if int(metadata.version("openai").partition(".")[0]) >= 3 else "httpx")
-    return module.Stream(cast_to=cast_to, response=_response(http, stream), client=client)
+    client = module.OpenAI(api_key="none", base_url="http://localhost/v1")
+    events = {"responses": types.responses.ResponseStreamEvent, "chat": types.chat.ChatCompletionChunk}
 
+    def open_stream(stream: Stream) -> Any:
+        return module.Stream(cast_to=events[stream.dialect], response=_response(http, stream), client=client)
 
-_clients: dict[str, Any] = {}
-
-
-def _client(module: ModuleType) -> Any:
-    if module.__name__ not in _clients:
-        _clients[module.__name__] = module.OpenAI(api_key="none", base_url="http://localhost/v1")
-    return _clients[module.__name__]
+    return open_stream
 
 
 def openai_events(module_name: str) -> Callable[[Streams], Pass]:
     """Read type and delta of each event of a Responses stream, as a program written for the SDK does."""
 
     def prepare(streams: Streams) -> Pass:
-        module = import_module(module_name)
+        open_stream = openai_streams(module_name)
 
         def run() -> list[Any]:
             last = []
             for stream in streams:
                 kind = None
-                for event in openai_stream(module, stream):
+                for event in open_stream(stream):
                     kind = event.type
                     if kind.endswith(".delta"):
                         event.delta  # noqa: B018 - reading it is the work
@@ -187,16 +185,12 @@ def openai_chunks(module_name: str) -> Callable[[Streams], Pass]:
     """Read the content of each chunk of a Chat Completions stream, as a program written for the SDK does."""
 
     def prepare(streams: Streams) -> Pass:
-        module = import_module(module_name)
+        open_stream = openai_streams(module_name)
 
         def run() -> list[Any]:
             last = []
             for stream in streams:
-                pieces = [
-                    choice.delta.content
-                    for chunk in openai_stream(module, stream)
-                    for choice in chunk.choices
-                ]
+                pieces = [choice.delta.content for chunk in open_stream(stream) for choice in chunk.choices]
                 last.append("".join(piece for piece in pieces if piece))
             return last
 
@@ -279,14 +273,14 @@ def _httpx_sse_objects(streams: Streams) -> Pass:
 
 
 def _openai_responses(streams: Streams) -> Pass:
-    module = import_module("openai")
+    module, open_stream = import_module("openai"), openai_streams("openai")
     final_stream = import_module("openai.lib.streaming.responses").ResponseStream
 
     def run() -> list[Any]:
         finals = []
         for stream in streams:
             final = final_stream(
-                raw_stream=openai_stream(module, stream),
+                raw_stream=open_stream(stream),
                 text_format=module.omit,
                 input_tools=module.omit,
                 starting_after=None,
@@ -298,14 +292,14 @@ def _openai_responses(streams: Streams) -> Pass:
 
 
 def _openai_completions(streams: Streams) -> Pass:
-    module = import_module("openai")
+    module, open_stream = import_module("openai"), openai_streams("openai")
     final_stream = import_module("openai.lib.streaming.chat").ChatCompletionStream
 
     def run() -> list[Any]:
         finals = []
         for stream in streams:
             final = final_stream(
-                raw_stream=openai_stream(module, stream),
+                raw_stream=open_stream(stream),
                 response_format=module.omit,
                 input_tools=module.omit,
             ).get_final_completion()
