@@ -19,7 +19,7 @@ fuzz_target!(|stream: &[u8]| {
 
 /// The payload, its shape another one in every second event.
 fn reshaped(number: usize, payload: &[u8]) -> Vec<u8> {
-    [if number % 2 == 0 { &b" "[..] } else { b"" }, payload].concat()
+    [if number.is_multiple_of(2) { &b" "[..] } else { b"" }, payload].concat()
 }
 
 /// Holds an object to JSON, and its size to what was sent: nothing multiplies.
@@ -69,7 +69,10 @@ fn chat(events: &[feeding::Event]) {
     for call in lenient.calls() {
         assert!(call.arguments.starts_with(call.stable_arguments));
         assert!(
-            !call.complete || call.custom || call.arguments.is_empty() || json::check(call.arguments).is_ok()
+            !call.is_complete()
+                || call.custom
+                || call.arguments.is_empty()
+                || json::check(call.arguments).is_ok()
         );
     }
 }

@@ -59,10 +59,10 @@ fn index(value: &Value) -> Option<u64> {
 
 /// The content of the last choice that says, or is by its place, number 0.
 fn first_content(choices: &Value) -> Option<&str> {
-    let numbered = choices.as_array()?.iter().enumerate().filter(|(place, choice)| {
+    let mut numbered = choices.as_array()?.iter().enumerate().filter(|(place, choice)| {
         choice.is_object() && choice.get("index").map_or(Some(*place as u64), index) == Some(0)
     });
-    numbered.last()?.1["delta"].get("content")?.as_str()
+    numbered.next_back()?.1["delta"].get("content")?.as_str()
 }
 
 fn same_chunk(payload: &[u8], chunk: &Chunk, tree: &Value) {

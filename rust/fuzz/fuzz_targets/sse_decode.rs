@@ -7,9 +7,7 @@ use penstock::{DecoderOptions, Limits};
 use penstock_fuzz::{feeding, naive};
 
 fuzz_target!(|stream: &[u8]| {
-    let mut limits = Limits::default();
-    limits.max_id_bytes = u64::MAX;
-    limits.max_event_name_bytes = u64::MAX;
+    let limits = Limits { max_id_bytes: u64::MAX, max_event_name_bytes: u64::MAX, ..Default::default() };
     let options = DecoderOptions { sentinel: None, limits, ..Default::default() };
     let outcome = feeding::decode(&options, [stream]);
     assert_eq!(outcome.error, None);
