@@ -14,6 +14,7 @@ pub mod event;
 pub mod json;
 mod lifecycle;
 mod limits;
+mod lint;
 mod ndjson;
 mod rule;
 mod shape;
@@ -33,6 +34,7 @@ pub use emit::{
 pub use error::{Error, JsonReason, TextReason};
 pub use event::{EventType, Field, Fields, Head, Span};
 pub use limits::{Limit, Limits};
+pub use lint::{Finding, LintOptions, Linter};
 pub use rule::Rule;
 pub use shape::{Fillings, Hole, Scanner, Shape};
 pub use vocabulary::Folded;

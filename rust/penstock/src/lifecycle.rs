@@ -93,6 +93,8 @@ pub(crate) struct PartLife {
 #[derive(Debug, Clone)]
 pub(crate) struct ItemLife {
     kind: Kind,
+    /// It was added; otherwise an event about it is all that is known.
+    added: bool,
     done: bool,
     /// How far its status has come; see [`Status::rank`].
     rank: u8,
@@ -103,15 +105,26 @@ pub(crate) struct ItemLife {
 }
 
 impl ItemLife {
-    fn new(kind: Kind) -> Self {
+    fn new(kind: Kind, added: bool) -> Self {
         Self {
             kind,
+            added,
             done: false,
             rank: 0,
             string: Stage::Untouched,
             content: Sparse::default(),
             summary: Sparse::default(),
         }
+    }
+
+    /// The type it was added with.
+    pub(crate) const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether its `done` event has come.
+    pub(crate) const fn is_done(&self) -> bool {
+        self.done
     }
 
     fn parts(&mut self, list: List) -> &mut Sparse<PartLife> {
@@ -205,7 +218,11 @@ impl ItemLife {
         }
         let owed = matches!(self.kind, Kind::FunctionCall | Kind::CustomToolCall);
         let done = self.string == Stage::Whole || self.string == Stage::Untouched && !owed;
-        if done { Ok(()) } else { Err(Rule::StringNotDone) }
+        match self.kind {
+            _ if done => Ok(()),
+            Kind::CustomToolCall => Err(Rule::InputNotDone),
+            _ => Err(Rule::StringNotDone),
+        }
     }
 
     const fn check_status(&self, kind: Kind, status: Status) -> Result<(), Rule> {
@@ -263,6 +280,8 @@ impl ItemLife {
 pub(crate) struct Lifecycle {
     phase: Phase,
     items: Sparse<ItemLife>,
+    /// The highest index at which an item was added.
+    last: Option<u64>,
     open: usize,
     incomplete: bool,
 }
@@ -276,6 +295,22 @@ impl Lifecycle {
     /// Items that are not done.
     pub(crate) const fn open(&self) -> usize {
         self.open
+    }
+
+    /// Items added so far.
+    pub(crate) fn items(&self) -> usize {
+        self.items.len()
+    }
+
+    /// The item at `index`.
+    pub(crate) fn item(&mut self, index: u64) -> Option<&mut ItemLife> {
+        self.items.get_mut(index)
+    }
+
+    /// How many annotations the part at `part` of the item at `item` has.
+    pub(crate) fn annotations(&mut self, item: u64, part: u64) -> u64 {
+        let part = self.items.get_mut(item).and_then(|item| item.content.get_mut(part));
+        part.map_or(0, |part| part.annotations)
     }
 
     /// Does what `mv` says if it is lawful, otherwise nothing.
@@ -332,7 +367,12 @@ impl Lifecycle {
         if self.incomplete {
             return Err(Rule::AfterIncomplete);
         }
-        if self.items.len() as u64 == mv.item { Ok(()) } else { Err(Rule::IndexOrder) }
+        match self.last {
+            None if mv.item == 0 => Ok(()),
+            Some(last) if last + 1 == mv.item => Ok(()),
+            Some(last) if mv.item <= last => Err(Rule::IndexOrder),
+            _ => Err(Rule::IndexSkipped),
+        }
     }
 
     fn check_terminal(&self, terminal: ResponseTerminal) -> Result<(), Rule> {
@@ -374,12 +414,17 @@ impl Lifecycle {
                 Step::Status(kind, _) => kind,
                 _ => mv.kind,
             };
-            let before = self.items.insert(mv.item, ItemLife::new(kind));
-            self.open += usize::from(before.is_none_or(|item| item.done));
+            let added = mv.step == Step::ItemAdded;
+            let before = self.items.insert(mv.item, ItemLife::new(kind, added));
+            let was_open = before.is_some_and(|item| item.added && !item.done);
+            self.open += usize::from(added && !was_open);
+            if added {
+                self.last = self.last.max(Some(mv.item));
+            }
         }
         let Some(item) = self.items.get_mut(mv.item) else { return };
         if mv.step == Step::ItemDone && !item.done {
-            self.open = self.open.saturating_sub(1);
+            self.open = self.open.saturating_sub(usize::from(item.added));
             self.incomplete |= mv.incomplete;
         }
         item.apply(mv);

@@ -61,7 +61,7 @@ rules! {
 
     ItemNotAdded = "PS201" "item_not_added" always "The event is about an item that was never added.";
     IndexReused = "PS202" "index_reused" always "The output_index belongs to another item.";
-    IndexOrder = "PS203" "index_order" always "The output_index is not the number of items before it.";
+    IndexOrder = "PS203" "index_order" always "The output_index is below that of an item before it.";
     AfterItemDone = "PS204" "after_item_done" always "The event is about an item that is done.";
     AfterIncomplete = "PS205" "after_incomplete" always "An item follows one that ended incomplete.";
     ItemTypeChanged = "PS206" "item_type_changed" always "The item is done with another type than it was added with.";
@@ -70,6 +70,7 @@ rules! {
     StatusBackwards = "PS209" "status_backwards" always "The item's status goes backwards.";
     ItemsOverlap = "PS210" "items_overlap" strict "A message or reasoning item is open beside another item.";
     DuplicateItemId = "PS211" "duplicate_item_id" always "Two items have the same id.";
+    IndexSkipped = "PS212" "index_skipped" strict "Output indices before this one were left out.";
 
     PartNotAdded = "PS301" "part_not_added" always "The event is about a part that was never added.";
     PartReused = "PS302" "part_reused" always "The index belongs to another part.";
@@ -81,9 +82,10 @@ rules! {
     AfterStringDone = "PS308" "after_string_done" always "The event follows the done event of its string.";
     PartPrefilled = "PS309" "part_prefilled" always "The part is added with text that events stream as well.";
     AnnotationOrder = "PS310" "annotation_order" always "The annotation_index is not the number of annotations before it.";
+    InputNotDone = "PS311" "input_not_done" strict "A custom tool call is done without the done event of its input.";
 
     MissingSequence = "PS401" "missing_sequence" always "The event has no sequence_number.";
-    SequenceGap = "PS402" "sequence_gap" always "The sequence_number is not one more than the last, or not 0 at the start.";
+    SequenceGap = "PS402" "sequence_gap" always "The sequence_number is not above the last, or not 0 at the start.";
     MissingIndex = "PS403" "missing_index" always "The event does not say which item or part it is about.";
     MissingItemId = "PS404" "missing_item_id" always "The event or item has no id, or an empty one.";
     ItemIdChanged = "PS405" "item_id_changed" always "The id is not the one the item was added with.";
@@ -93,12 +95,15 @@ rules! {
     Malformed = "PS409" "malformed" always "The payload is not a JSON object.";
     Untyped = "PS410" "untyped" always "The payload has no type.";
     EmptyDelta = "PS411" "empty_delta" strict "A delta adds nothing.";
+    Unnumbered = "PS412" "unnumbered" strict "No event has a sequence_number.";
+    SequenceSkipped = "PS413" "sequence_skipped" strict "Sequence numbers before this one were left out.";
 
     TextMismatch = "PS501" "text_mismatch" always "A done event's string is not what its deltas say.";
     PartMismatch = "PS502" "part_mismatch" always "A finished part is not what was streamed.";
     ItemMismatch = "PS503" "item_mismatch" always "A finished item is not what was streamed.";
     OutputMismatch = "PS504" "output_mismatch" always "The final output is not the items that were streamed.";
     OutputMissing = "PS505" "output_missing" always "The final response has no output although items were streamed.";
+    DeltasCut = "PS506" "deltas_cut" strict "The deltas are only the beginning of the done event's string.";
 }
 
 #[cfg(test)]

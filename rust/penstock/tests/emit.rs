@@ -8,7 +8,7 @@ use penstock::{
     Decoder, DecoderOptions, Emitter, EmitterOptions, Error, EventType, Frame, ItemKind, ItemStatus, Limits,
     NewItem, PartKind, ResponseAccumulator, ResponseOptions, SseFrame, Terminal, Wire, write_sse,
 };
-use program::{Program, program};
+use program::program;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -360,8 +360,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn what_is_built_of_the_events_is_the_final_response(program in program()) {
-        let (stream, last) = program.emit(Wire::Sse);
-        let last: Value = serde_json::from_slice(&last).unwrap();
+        let mut emitter = program.run(Wire::Sse);
+        let stream = emitter.take();
+        let last: Value = serde_json::from_slice(emitter.final_response().unwrap()).unwrap();
         let options = || ResponseOptions { strict: true, ..ResponseOptions::default() };
         let mut whole = ResponseAccumulator::new(&options());
         // Without the terminal's own output, everything comes from the items; without their done events, too,
@@ -397,8 +398,10 @@ proptest! {
 
     #[test]
     fn both_wires_say_the_same(program in program()) {
-        let (stream, _) = program.emit(Wire::Sse);
-        let (_, messages) = Program::messages(&program);
+        let stream = program.run(Wire::Sse).take();
+        let emitter = program.run(Wire::Messages);
+        let messages: Vec<Value> =
+            emitter.messages().map(|message| serde_json::from_slice(message).unwrap()).collect();
         let found: Vec<Value> = events(&stream).into_iter().map(|(_, payload)| payload).collect();
         prop_assert_eq!(found, messages);
     }

@@ -34,6 +34,15 @@ impl<T> Sparse<T> {
         self.entries.get(*self.places.get(&index)?).map(|(_, entry)| entry)
     }
 
+    /// The entry at `index`, which `make` makes if there is none; there always is one then.
+    #[inline]
+    pub(crate) fn obtain(&mut self, index: u64, make: impl FnOnce() -> T) -> Option<&mut T> {
+        if self.get_mut(index).is_none() {
+            self.insert(index, make());
+        }
+        self.get_mut(index)
+    }
+
     /// Puts `entry` at `index`; returns what stood there.
     pub(crate) fn insert(&mut self, index: u64, entry: T) -> Option<T> {
         if let Some(place) = self.get_mut(index) {
@@ -56,6 +65,11 @@ impl<T> Sparse<T> {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// The highest index.
+    pub(crate) fn last_index(&self) -> Option<u64> {
+        self.places.last_key_value().map(|(&index, _)| index)
     }
 
     /// Whether there is none.

@@ -2,7 +2,6 @@
 
 use penstock::{Emitter, EmitterOptions, EventType, ItemKind, ItemStatus, NewItem, PartKind, Terminal, Wire};
 use proptest::prelude::*;
-use serde_json::Value;
 
 /// One call; the index chooses among the items that were opened.
 #[derive(Debug, Clone)]
@@ -62,20 +61,8 @@ pub(crate) fn program() -> impl Strategy<Value = Program> {
 }
 
 impl Program {
-    /// The bytes written and the final response.
-    pub(crate) fn emit(&self, wire: Wire) -> (Vec<u8>, Vec<u8>) {
-        let mut emitter = self.run(wire);
-        (emitter.take(), emitter.final_response().unwrap().to_vec())
-    }
-
-    /// The payloads as messages, and the final response.
-    pub(crate) fn messages(&self) -> (Vec<u8>, Vec<Value>) {
-        let emitter = self.run(Wire::Messages);
-        let messages = emitter.messages().map(|message| serde_json::from_slice(message).unwrap()).collect();
-        (emitter.final_response().unwrap().to_vec(), messages)
-    }
-
-    fn run(&self, wire: Wire) -> Emitter {
+    /// The emitter when all is said.
+    pub(crate) fn run(&self, wire: Wire) -> Emitter {
         let mut emitter =
             Emitter::new(EmitterOptions { wire, ..EmitterOptions::new("resp_x", 5, "model") }).unwrap();
         if self.queued {
