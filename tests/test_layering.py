@@ -30,6 +30,7 @@ JSON_READERS = {
     "commands": "prints events",
     "demo": "prints the final object",
     "replay": "is the upstream: it makes events and reads requests",
+    "commands.lint": "prints findings",
     "integrations.openai": "a request's body and an error's, once a stream",
     "stream_core": "an error's body, once a stream",
 }
@@ -41,6 +42,7 @@ THIRD_PARTY = {
     "openai": ("integrations",),
     "pydantic": ("integrations",),
     "pydantic_core": ("integrations",),
+    "pytest": ("pytest_plugin",),
 }
 """Who may import what. Streams are read without importing the client they come from."""
 

@@ -73,6 +73,7 @@ CONSTRUCTOR: dict[str, dict[str, Any]] = {"Event": {"data": b"{}"}, "ResponseEmi
 STORED = {
     "Event": {"type", "id", "data", "flushed", "__bool__"},
     "ResponseEmitter": {"id"},
+    "_Linter": {"rules"},
     "Limits": {
         "__init__",
         "__hash__",

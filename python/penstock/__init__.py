@@ -28,6 +28,7 @@ from penstock.errors import (
     ResponseError,
     StreamTimeout,
 )
+from penstock.linting import Finding, lint
 from penstock.stats import StreamStats
 from penstock.stream import AsyncStream, Stream
 
@@ -38,6 +39,7 @@ __all__ = [
     "DecodeError",
     "Decoder",
     "Event",
+    "Finding",
     "IllegalEvent",
     "IncompleteStream",
     "InternalError",
@@ -53,4 +55,5 @@ __all__ = [
     "Stream",
     "StreamStats",
     "StreamTimeout",
+    "lint",
 ]

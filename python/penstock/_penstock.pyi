@@ -14,6 +14,7 @@ __all__ = [
     "PartialJSON",
     "ResponseAccumulator",
     "ResponseEmitter",
+    "_Linter",
     "__version__",
     "_panic_next",
 ]
@@ -337,5 +338,30 @@ class ResponseEmitter:
     def items(self) -> int: ...
     @property
     def sequence_number(self) -> int: ...
+
+@final
+class _Linter:
+    """Reads a Responses stream and tells which rules of its life it breaks."""
+
+    def __new__(
+        cls,
+        *,
+        framing: str = "sse",
+        strict: bool = False,
+        ignore: Sequence[str] = (),
+        limits: Limits | None = None,
+    ) -> Self: ...
+    def feed(
+        self,
+        data: Event | Buffer | str | dict[str, Any] | Sequence[Event | Buffer | str | dict[str, Any]],
+        /,
+    ) -> None: ...
+    def finish(self) -> list[tuple[str, str, int, str, int | None, str]]: ...
+    @staticmethod
+    def rules() -> list[tuple[str, str, bool, str]]: ...
+    @property
+    def events(self) -> int: ...
+    @property
+    def dropped(self) -> int: ...
 
 def _panic_next() -> None: ...

@@ -22,6 +22,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS: Final = {
     "demo": "stream from an upstream on this machine and show what comes of it",
     "decode": "print a stream's events, its final object or its text",
+    "lint": "find where a Responses stream breaks the rules of its life",
     "replay": "serve scripted and recorded streams, with faults on request",
 }
 """Each subcommand with its line in the help; only the one that is asked for is imported."""

@@ -1,7 +1,7 @@
 //! What an accumulator may be fed: events, the bytes of a stream, or single payloads.
 
 use penstock::json::Cursor;
-use penstock::{Decoder, DecoderOptions, EndOfInput, Error, Frame, Limits};
+use penstock::{Decoder, DecoderOptions, EndOfInput, Error, Frame, Framing, Limits};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
@@ -27,8 +27,13 @@ pub(crate) struct Feed {
 
 impl Feed {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let options =
-            DecoderOptions { end_of_input: EndOfInput::Flush, limits: *limits, ..DecoderOptions::default() };
+        Self::framed(limits, Framing::Sse)
+    }
+
+    /// As `new`, for bytes in another framing.
+    pub(crate) fn framed(limits: &Limits, framing: Framing) -> Self {
+        let end_of_input = EndOfInput::Flush;
+        let options = DecoderOptions { framing, end_of_input, limits: *limits, ..DecoderOptions::default() };
         Self { decoder: Decoder::new(options) }
     }
 

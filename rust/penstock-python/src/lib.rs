@@ -10,6 +10,7 @@ mod event;
 mod feed;
 mod json;
 mod limits;
+mod lint;
 mod partial;
 mod response_accumulator;
 mod strings;
@@ -32,6 +33,8 @@ mod _penstock {
     use crate::event::Event;
     #[pymodule_export]
     use crate::limits::Limits;
+    #[pymodule_export]
+    use crate::lint::_Linter;
     #[pymodule_export]
     use crate::partial::PartialJSON;
     #[pymodule_export]
