@@ -299,6 +299,28 @@ impl Emitter {
         Ok(())
     }
 
+    /// Adds sound to the response: `AudioDelta` a piece of it, base64, `AudioTranscriptDelta` one of its transcript,
+    /// and `AudioDone` and `AudioTranscriptDone`, for which `piece` is empty, end them.
+    pub fn audio(&mut self, event: EventType, piece: &[u8]) -> Result<(), Error> {
+        use EventType::{AudioDelta, AudioDone, AudioTranscriptDelta, AudioTranscriptDone};
+        let has_delta = match event {
+            AudioDelta | AudioTranscriptDelta => true,
+            AudioDone | AudioTranscriptDone => false,
+            _ => return Err(breach(Rule::WrongItem, event)),
+        };
+        if self.life.phase() != Phase::Running {
+            return Err(breach(Rule::NotInProgress, event));
+        }
+        self.check(&Move::response(event, step(event)))?;
+        let out = self.writer.begin(event);
+        if has_delta {
+            out.extend_from_slice(b",\"delta\":");
+            crate::json::push_string(piece, out);
+        }
+        self.writer.end();
+        Ok(())
+    }
+
     /// Writes a status event of an item, such as `response.web_search_call.searching`; `members` is a JSON object
     /// with what the event has besides, or empty. Only events that announce a status, and previews of images.
     pub fn status(&mut self, item: usize, event: EventType, members: &[u8]) -> Result<(), Error> {
@@ -435,6 +457,11 @@ impl Emitter {
     #[must_use]
     pub fn final_response(&self) -> Option<&[u8]> {
         self.last.as_deref()
+    }
+
+    /// The string of an open item's own, as far as it came: arguments, input, code.
+    pub(crate) fn own_string(&self, item: usize) -> Option<&[u8]> {
+        self.items.get(item)?.string.as_ref().map(|string| &*string.text)
     }
 
     /// How many items have been opened; the next one's `output_index`.

@@ -20,6 +20,7 @@ mod rule;
 mod shape;
 mod simd;
 mod sse;
+mod transcode;
 mod vocabulary;
 
 pub use accumulate::{
@@ -37,4 +38,7 @@ pub use limits::{Limit, Limits};
 pub use lint::{Finding, LintOptions, Linter};
 pub use rule::Rule;
 pub use shape::{Fillings, Hole, Scanner, Shape};
+pub use transcode::{
+    ChatToResponsesOptions, Compat, Messages, ReasoningAs, ResponsesToChatOptions, Transcoder, Truncated,
+};
 pub use vocabulary::Folded;

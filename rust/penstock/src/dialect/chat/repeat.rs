@@ -51,13 +51,14 @@ impl Repeat {
         Some((target, choice, RawStr::checked(piece)))
     }
 
-    /// Remembers a chunk that has just been applied without a breach, if it adds one piece to one choice.
-    pub(crate) fn learn(&mut self, chunk: &Chunk, payload: &[u8]) {
+    /// Remembers a chunk that has just been applied without a breach, if it adds one piece to one choice; says to
+    /// what and to which.
+    pub(crate) fn learn(&mut self, chunk: &Chunk, payload: &[u8]) -> Option<(RepeatTarget, u64)> {
         self.forget();
         if payload.len() > LONGEST {
-            return;
+            return None;
         }
-        let Some((target, number, piece)) = added_piece(chunk, payload) else { return };
+        let (target, number, piece) = added_piece(chunk, payload)?;
         let padding = chunk.field(ChunkField::Obfuscation);
         let padding = (padding.of(payload).first() == Some(&b'"')).then_some(padding);
         let mut holes = [Some(piece), padding];
@@ -75,6 +76,7 @@ impl Repeat {
             from = next;
         }
         self.known = Some((target, number));
+        self.known
     }
 }
 

@@ -1,0 +1,140 @@
+//! Usage, between the words of the two dialects. Members that only one of them has are carried over as they are.
+
+use crate::event::members;
+use crate::json::{RawStr, push_comma, push_string};
+
+/// A member that both dialects have under different names: in Chat Completions, in Responses.
+type Pair = (&'static str, &'static str);
+
+const COUNTS: [Pair; 3] = [
+    ("prompt_tokens", "input_tokens"),
+    ("completion_tokens", "output_tokens"),
+    ("total_tokens", "total_tokens"),
+];
+
+const DETAILS: [Pair; 2] = [
+    ("prompt_tokens_details", "input_tokens_details"),
+    ("completion_tokens_details", "output_tokens_details"),
+];
+
+/// Details that a Responses usage always has.
+const REQUIRED: [&[&str]; 2] = [&["cached_tokens", "cache_write_tokens"], &["reasoning_tokens"]];
+
+/// Other words for how many tokens were written to the cache.
+const CACHE_WRITES: &str = "cache_creation_tokens";
+
+/// The usage of a response, from that of a completion; both JSON objects.
+pub(super) fn to_responses(usage: &[u8]) -> Vec<u8> {
+    let mut out = vec![b'{'];
+    for (from, to) in COUNTS {
+        let value = number(usage, from).map_or_else(|| total(usage, from), <[u8]>::to_vec);
+        push_member(to, &value, &mut out);
+    }
+    for ((from, to), required) in DETAILS.into_iter().zip(REQUIRED) {
+        let details = member(usage, from).filter(|value| value.starts_with(b"{")).unwrap_or(b"{}");
+        let mut object = vec![b'{'];
+        for key in required {
+            let value = number(details, key)
+                .or_else(|| number(details, CACHE_WRITES).filter(|_| *key == "cache_write_tokens"));
+            push_member(key, value.unwrap_or(b"0"), &mut object);
+        }
+        push_others(details, required, &mut object);
+        object.push(b'}');
+        push_member(to, &object, &mut out);
+    }
+    let known: Vec<&str> = COUNTS.iter().chain(&DETAILS).map(|(chat, _)| *chat).collect();
+    push_others(usage, &known, &mut out);
+    out.push(b'}');
+    out
+}
+
+/// The usage of a completion, from that of a response; both JSON objects.
+pub(super) fn to_chat(usage: &[u8]) -> Vec<u8> {
+    let mut out = vec![b'{'];
+    for (to, from) in COUNTS {
+        push_member(to, number(usage, from).unwrap_or(b"0"), &mut out);
+    }
+    for (to, from) in DETAILS {
+        if let Some(details) = member(usage, from).filter(|value| value.starts_with(b"{")) {
+            push_member(to, details, &mut out);
+        }
+    }
+    let known: Vec<&str> = COUNTS.iter().chain(&DETAILS).map(|(_, responses)| *responses).collect();
+    push_others(usage, &known, &mut out);
+    out.push(b'}');
+    out
+}
+
+/// What a count that is missing must be: the sum of the others for the total, else nothing.
+fn total(usage: &[u8], missing: &str) -> Vec<u8> {
+    let count = |key| number(usage, key).and_then(crate::event::index).unwrap_or(0);
+    let sum = if missing == "total_tokens" {
+        count("prompt_tokens").saturating_add(count("completion_tokens"))
+    } else {
+        0
+    };
+    sum.to_string().into_bytes()
+}
+
+/// The last member of `object` with this key.
+pub(super) fn member<'a>(object: &'a [u8], key: &str) -> Option<&'a [u8]> {
+    let mut found = None;
+    // An object that is none has no members.
+    let _ = members(object, |name, _, span| {
+        if *RawStr::checked(name).decoded() == *key.as_bytes() {
+            found = Some(span.of(object));
+        }
+    });
+    found
+}
+
+fn number<'a>(object: &'a [u8], key: &str) -> Option<&'a [u8]> {
+    member(object, key).filter(|value| value.first().is_some_and(u8::is_ascii_digit))
+}
+
+fn push_member(key: &str, value: &[u8], out: &mut Vec<u8>) {
+    push_comma(out);
+    crate::json::push_key(key, out);
+    out.extend_from_slice(value);
+}
+
+/// Appends the members of `object` that are not among `known`.
+pub(super) fn push_others(object: &[u8], known: &[&str], out: &mut Vec<u8>) {
+    let _ = members(object, |name, _, span| {
+        let name = RawStr::checked(name).decoded();
+        if known.iter().all(|key| *key.as_bytes() != *name) {
+            push_comma(out);
+            push_string(&name, out);
+            out.push(b':');
+            out.extend_from_slice(span.of(object));
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{to_chat, to_responses};
+
+    #[test]
+    fn both_ways() {
+        for (chat, responses) in [
+            (
+                r#"{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}"#,
+                r#"{"input_tokens":3,"output_tokens":4,"total_tokens":7,"input_tokens_details":{"cached_tokens":0,"cache_write_tokens":0},"output_tokens_details":{"reasoning_tokens":0}}"#,
+            ),
+            (
+                r#"{"prompt_tokens":3,"completion_tokens":null,"cost":1e-5,"prompt_tokens_details":{"cached_tokens":2,"audio_tokens":1,"cache_creation_tokens":9},"completion_tokens_details":null}"#,
+                r#"{"input_tokens":3,"output_tokens":0,"total_tokens":3,"input_tokens_details":{"cached_tokens":2,"cache_write_tokens":9,"audio_tokens":1,"cache_creation_tokens":9},"output_tokens_details":{"reasoning_tokens":0},"cost":1e-5}"#,
+            ),
+        ] {
+            assert_eq!(String::from_utf8(to_responses(chat.as_bytes())).unwrap(), responses);
+        }
+        let chat = to_chat(
+            br#"{"input_tokens":3,"input_tokens_details":{"cached_tokens":2},"output_tokens":4,"total_tokens":7,"cost":1}"#,
+        );
+        assert_eq!(
+            String::from_utf8(chat).unwrap(),
+            r#"{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7,"prompt_tokens_details":{"cached_tokens":2},"cost":1}"#
+        );
+    }
+}
