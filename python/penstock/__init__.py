@@ -14,6 +14,7 @@ from penstock._penstock import (
     PartialJSON,
     ResponseAccumulator,
     ResponseEmitter,
+    Transcoder,
 )
 from penstock.errors import (
     ConcurrencyError,
@@ -56,4 +57,5 @@ __all__ = [
     "StreamStats",
     "StreamTimeout",
     "lint",
+    "Transcoder",
 ]

@@ -15,6 +15,7 @@ __all__ = [
     "ResponseAccumulator",
     "ResponseEmitter",
     "_Linter",
+    "Transcoder",
     "__version__",
     "_panic_next",
 ]
@@ -365,3 +366,41 @@ class _Linter:
     def dropped(self) -> int: ...
 
 def _panic_next() -> None: ...
+
+@final
+class Transcoder:
+    """Rewrites a stream of Chat Completions chunks as the events of a Responses stream, or the other way round."""
+
+    def __new__(
+        cls,
+        source: Literal["chat", "responses"],
+        target: Literal["chat", "responses"],
+        *,
+        model: str | None = None,
+        id: str | None = None,
+        new_id: Callable[[str], str] | None = None,
+        now: Callable[[], float] | None = None,
+        limits: Limits | None = None,
+        strict: bool = False,
+        reasoning: Literal["summary", "raw"] = "summary",
+        messages: Literal["many", "one"] = "many",
+        empty_arguments: Literal["", "{}"] = "",
+        truncated: Literal["failed", "incomplete"] = "failed",
+        compat: Literal["openai-agents"] | None = None,
+        echo: dict[str, Any] | None = None,
+        include_usage: bool = False,
+    ) -> Self: ...
+    def feed(self, chunk: Buffer, /) -> _bytes: ...
+    def feed_events(
+        self,
+        events: Event | Buffer | str | dict[str, Any] | Sequence[Event | Buffer | str | dict[str, Any]],
+        /,
+    ) -> list[Event]: ...
+    def finish(self) -> _bytes: ...
+    def finish_events(self) -> list[Event]: ...
+    def fail(self, message: str, /, *, code: str = "server_error") -> _bytes: ...
+    def cancel(self) -> _bytes: ...
+    @property
+    def done(self) -> bool: ...
+    @property
+    def diagnostics(self) -> dict[str, int]: ...

@@ -15,6 +15,7 @@ mod partial;
 mod response_accumulator;
 mod strings;
 mod template;
+mod transcoder;
 
 use pyo3::prelude::*;
 
@@ -39,6 +40,8 @@ mod _penstock {
     use crate::partial::PartialJSON;
     #[pymodule_export]
     use crate::response_accumulator::ResponseAccumulator;
+    #[pymodule_export]
+    use crate::transcoder::Transcoder;
 
     use pyo3::prelude::*;
 

@@ -40,5 +40,6 @@ pub use rule::Rule;
 pub use shape::{Fillings, Hole, Scanner, Shape};
 pub use transcode::{
     ChatToResponsesOptions, Compat, Messages, ReasoningAs, ResponsesToChatOptions, Transcoder, Truncated,
+    echoed,
 };
 pub use vocabulary::Folded;

@@ -245,3 +245,44 @@ impl Direction {
         }
     }
 }
+
+/// Members of a request that its response repeats.
+const ECHOED: [&str; 20] = [
+    "background",
+    "instructions",
+    "max_output_tokens",
+    "max_tool_calls",
+    "metadata",
+    "parallel_tool_calls",
+    "previous_response_id",
+    "prompt",
+    "prompt_cache_key",
+    "reasoning",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_logprobs",
+    "top_p",
+    "truncation",
+];
+
+/// The members of `request`, a Responses request or a part of one, that its response repeats, as
+/// [`EmitterOptions::echo`] takes them. The model is not among them: the response names it anyway.
+pub fn echoed(request: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut echo = vec![b'{'];
+    crate::json::entries(request, |key, value| {
+        let value = request.get(value).unwrap_or_default();
+        if value != b"null" && ECHOED.iter().any(|known| crate::json::spells(key, known)) {
+            crate::json::push_comma(&mut echo);
+            crate::json::push_string(&key.decoded(), &mut echo);
+            echo.push(b':');
+            echo.extend_from_slice(value);
+        }
+    })?;
+    echo.push(b'}');
+    Ok(echo)
+}
