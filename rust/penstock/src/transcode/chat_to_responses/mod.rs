@@ -232,13 +232,15 @@ impl ChatToResponses {
 
 impl State {
     fn take(&mut self, chunk: &mut Chunk, payload: &[u8], name: Option<&[u8]>) -> Result<(), Error> {
+        if payload.len() < 64 {
+            match payload.trim_ascii() {
+                b"[DONE]" => return self.done(),
+                b"" => return Ok(()),
+                _ => {}
+            }
+        }
         if self.phase == Phase::Ended {
             return self.accounts.breach(rules::AFTER_TERMINAL);
-        }
-        match payload.get(..64).map_or_else(|| payload.trim_ascii(), |_| payload) {
-            b"[DONE]" => return self.done(),
-            b"" => return Ok(()),
-            _ => {}
         }
         if payload.len() as u64 > self.limits.max_event_bytes.min(u64::from(u32::MAX)) {
             return Err(exceeded(
