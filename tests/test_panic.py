@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from penstock import Decoder, Event, InternalError, Limits, PenstockError, ResponseEmitter, _penstock
+from penstock import Decoder, Event, InternalError, Limits, PenstockError, ResponseEmitter, Transcoder, _penstock
 
 CHUNK = b'event: n\nid: 1\ndata: {"type":"x","delta":"y"}\n\n'
 
@@ -21,11 +21,13 @@ MADE: dict[str, Callable[[], Any]] = {
     "Event": lambda: Event('{"type":"x","delta":"y"}', name="n", id="1"),
     "Limits": Limits,
     "ResponseEmitter": lambda: ResponseEmitter(model="m"),
+    "Transcoder": lambda: Transcoder("chat", "responses"),
 }
 """How to make one object of each class of the extension that is not made without arguments."""
 
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "feed": (CHUNK,),
+    "feed_events": ("{}",),
     "get": ("type",),
     "partial_arguments": (0,),
     "lane": (None,),
@@ -68,7 +70,11 @@ OPERATORS: dict[str, Callable[[Any], object]] = {
     "__reduce__": pickle.dumps,
 }
 
-CONSTRUCTOR: dict[str, dict[str, Any]] = {"Event": {"data": b"{}"}, "ResponseEmitter": {"model": "m"}}
+CONSTRUCTOR: dict[str, dict[str, Any]] = {
+    "Event": {"data": b"{}"},
+    "ResponseEmitter": {"model": "m"},
+    "Transcoder": {"source": "chat", "target": "responses"},
+}
 
 STORED = {
     "Event": {"type", "id", "data", "flushed", "__bool__"},

@@ -134,7 +134,8 @@ STOP = delta("stop")
 
 MESSAGES: dict[str, tuple[list[Json | str], list[str]]] = {
     "48 zero chunks": ([], ["error server_error: ...", "failed server_error"]),
-    "49 role, empty content, stop": ([delta(role="assistant", content=""), delta("stop", content="")], ["completed"]),
+    "49 role, empty content, stop": ([delta(role="assistant", content=""), delta("stop", content="")],
+     ["completed"]),
     "50 reasoning, text": (
         [delta(reasoning_content="r"), delta(content="t"), STOP],
         ["+0 reasoning", "+0.0 summary_text", "0.0 r", "-0", "+1 message", "+1.0 output_text", "1.0 t",
@@ -142,7 +143,8 @@ MESSAGES: dict[str, tuple[list[Json | str], list[str]]] = {
     ),
     "51 text, reasoning, text": (
         [delta(content="a"), delta(reasoning="r"), delta(content="b"), STOP],
-        ["+0 message", "+0.0 output_text", "0.0 a", "-0 completed", "+1 reasoning", "+1.0 summary_text", "1.0 r",
+        ["+0 message", "+0.0 output_text", "0.0 a", "-0 completed", "+1 reasoning", "+1.0 summary_text",
+         "1.0 r",
          "-1", "+2 message", "+2.0 output_text", "2.0 b", "-2 completed", "completed"],
     ),
     "52 text, refusal": (
@@ -151,12 +153,14 @@ MESSAGES: dict[str, tuple[list[Json | str], list[str]]] = {
     ),
     "53 tool call, text": (
         [calls(fragment(0, "c", "f", "{}")), delta(content="t"), STOP],
-        ["+0 function_call", "0 {}", "-0 completed", "+1 message", "+1.0 output_text", "1.0 t", "-1 completed",
+        ["+0 function_call", "0 {}", "-0 completed", "+1 message", "+1.0 output_text", "1.0 t",
+         "-1 completed",
          "completed"],
     ),
     "54 interleaved fragments": (
         [calls(fragment(0, "a", "f", ""), fragment(1, "b", "g", "")), calls(fragment(0, args="[")),
-         calls(fragment(1, args="{")), calls(fragment(0, args="]")), calls(fragment(1, args="}"), finish="tool_calls")],
+         calls(fragment(1, args="{")), calls(fragment(0, args="]")), calls(fragment(1, args="}"),
+          finish="tool_calls")],
         ["+0 function_call", "+1 function_call", "0 [", "1 {", "0 ]", "1 }", "-0 completed", "-1 completed",
          "completed"],
     ),
@@ -173,7 +177,8 @@ MESSAGES: dict[str, tuple[list[Json | str], list[str]]] = {
         ["+0 function_call", "0 {}", "-0 completed", "completed"],
     ),
     "58 arguments before id and name": (
-        [calls(fragment(0, args="[1")), calls(fragment(0, "a", args=",")), calls(fragment(0, name="f", args="2]")), STOP],
+        [calls(fragment(0, args="[1")), calls(fragment(0, "a", args=",")), calls(fragment(0, name="f",
+         args="2]")), STOP],
         ["+0 function_call", "0 [1,2]", "-0 completed", "completed"],
     ),
     "60 no arguments": (
@@ -197,7 +202,8 @@ MESSAGES: dict[str, tuple[list[Json | str], list[str]]] = {
     ),
     "64 thinking blocks": (
         [delta(reasoning_content="a", thinking_blocks=[{"type": "thinking", "thinking": "a"}]),
-         delta(reasoning_content="", thinking_blocks=[{"type": "thinking", "thinking": "", "signature": "s1"}]),
+         delta(reasoning_content="", thinking_blocks=[{"type": "thinking", "thinking": "",
+          "signature": "s1"}]),
          delta(thinking_blocks=[{"type": "thinking", "thinking": "b", "signature": "s2"},
                                 {"type": "redacted_thinking", "data": "x"}]), STOP],
         ["+0 reasoning", "+0.0 summary_text", "0.0 a", "+0.1 summary_text", "0.1 b", "-0", "completed"],
@@ -211,7 +217,8 @@ MESSAGES: dict[str, tuple[list[Json | str], list[str]]] = {
         ["+0 function_call", "0 {}", "+1 function_call", "1 {", "-0 completed", "-1 incomplete",
          "incomplete max_output_tokens"],
     ),
-    "68 content_filter without content": ([delta("content_filter", content="")], ["incomplete content_filter"]),
+    "68 content_filter without content": ([delta("content_filter", content="")],
+     ["incomplete content_filter"]),
     "69 finish reason beside a null delta": (
         [delta(content="t"), {"choices": [{"index": 0, "delta": None, "finish_reason": "length"}]}],
         ["+0 message", "+0.0 output_text", "0.0 t", "-0 incomplete", "incomplete max_output_tokens"],
@@ -223,7 +230,8 @@ MESSAGES: dict[str, tuple[list[Json | str], list[str]]] = {
     ),
     "72 error in the middle": (
         [delta(content="t"), {"error": {"code": "overloaded", "message": "busy", "type": "x"}}],
-        ["+0 message", "+0.0 output_text", "0.0 t", "-0 incomplete", "error overloaded: busy", "failed overloaded"],
+        ["+0 message", "+0.0 output_text", "0.0 t", "-0 incomplete", "error overloaded: busy",
+         "failed overloaded"],
     ),
     "72 error after the finish reason": (
         [delta("stop", content="t"), {"error": "late"}],
@@ -241,7 +249,8 @@ MESSAGES: dict[str, tuple[list[Json | str], list[str]]] = {
         ["+0 function_call", "0 {}", "-0 completed", "completed"],
     ),
     "75 citations": (
-        [{"citations": ["u", "v"], **delta(content="a")}, {"citations": ["u", "v", "w"], **delta(content="b")}, STOP],
+        [{"citations": ["u", "v"], **delta(content="a")}, {"citations": ["u", "v", "w"],
+         **delta(content="b")}, STOP],
         ["+0 message", "+0.0 output_text", "0.0 a", "@0.0 u", "@0.0 v", "0.0 b", "@0.0 w", "-0 completed",
          "completed"],
     ),
@@ -268,12 +277,14 @@ MESSAGES: dict[str, tuple[list[Json | str], list[str]]] = {
         ["audio.delta AA==", "audio.transcript.delta hi", "completed"],
     ),
     "whole message": (
-        [{"object": "chat.completion", "choices": [{"index": 0, "message": {"role": "assistant", "content": "t"},
+        [{"object": "chat.completion", "choices": [{"index": 0, "message": {"role": "assistant",
+         "content": "t"},
                                                     "finish_reason": "stop"}]}],
         ["+0 message", "+0.0 output_text", "0.0 t", "-0 completed", "completed"],
     ),
     "finish reason error": ([delta(content="t"), delta("error")], [
-        "+0 message", "+0.0 output_text", "0.0 t", "-0 incomplete", "error server_error: ...", "failed server_error",
+        "+0 message", "+0.0 output_text", "0.0 t", "-0 incomplete", "error server_error: ...",
+         "failed server_error",
     ]),
     "reasoning details alone": (
         [delta(reasoning_details=[{"type": "reasoning.text", "text": "r"}]), STOP],

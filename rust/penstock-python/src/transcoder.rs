@@ -333,9 +333,10 @@ impl Transcoder {
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         guard(py, || {
-            let done = if lock(py, &self.state)?.core.is_finished() { "done" } else { "open" };
-            Ok(format!("<penstock.Transcoder: {done}>"))
+            let mut state = lock(py, &self.state)?;
+            Ok(format!("<Transcoder {}>", if state.core.is_finished() { "done" } else { "open" }))
         })
+        .or_else(|_| Ok("<Transcoder in use or spoiled>".to_owned()))
     }
 }
 
