@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 
-from penstock import Decoder, Event, InternalError, Limits, PenstockError, ResponseEmitter, Transcoder, _penstock
+from penstock import (
+    Decoder,
+    Event,
+    InternalError,
+    Limits,
+    PenstockError,
+    ResponseEmitter,
+    Transcoder,
+    _penstock,
+)
 
 CHUNK = b'event: n\nid: 1\ndata: {"type":"x","delta":"y"}\n\n'
 

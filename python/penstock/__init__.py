@@ -56,6 +56,6 @@ __all__ = [
     "Stream",
     "StreamStats",
     "StreamTimeout",
-    "lint",
     "Transcoder",
+    "lint",
 ]

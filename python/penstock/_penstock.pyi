@@ -14,8 +14,8 @@ __all__ = [
     "PartialJSON",
     "ResponseAccumulator",
     "ResponseEmitter",
-    "_Linter",
     "Transcoder",
+    "_Linter",
     "__version__",
     "_panic_next",
 ]
@@ -367,7 +367,7 @@ class _Linter:
 
 @final
 class Transcoder:
-    """Rewrites a stream of Chat Completions chunks as the events of a Responses stream, or the other way round."""
+    """Rewrites a Chat Completions stream as a Responses stream, or the other way round."""
 
     def __new__(
         cls,
