@@ -32,6 +32,7 @@ JSON_READERS = {
     "replay": "is the upstream: it makes events and reads requests",
     "commands.lint": "prints findings",
     "integrations.openai": "a request's body and an error's, once a stream",
+    "request_bodies": "thinking blocks within a request, once a request",
     "stream_core": "an error's body, once a stream",
 }
 """Modules that may name a JSON library, and for what; events are read by the extension."""
