@@ -11,6 +11,7 @@
 
 mod accumulate;
 mod chat;
+mod emit;
 mod framing;
 mod input;
 mod partial;
@@ -24,6 +25,7 @@ fn main() {
     scan::bench(&mut criterion);
     accumulate::bench(&mut criterion);
     chat::bench(&mut criterion);
+    emit::bench(&mut criterion);
     partial::bench(&mut criterion);
     criterion.final_summary();
 }
