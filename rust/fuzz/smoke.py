@@ -28,6 +28,29 @@ MAX_SECONDS: Final = 5
 MAX_MIB: Final = 512
 """Of the whole process, the address sanitizer's own memory included."""
 
+CALLS: Final = (
+    b"\x00",
+    b"\x05Hello",
+    b'\x06[{"token":"x","logprob":-1}]',
+    b'\x0b{"type":"url_citation"}',
+    b"\x07no",
+    b'\x0d{"phase":"commentary"}',
+    b'\x01{"encrypted_content":""}',
+    b"\x19think",
+    b"\x1c",
+    b"\x18raw\r\n\r\ndata: x",
+    b"\x1d",
+    b"\x02f",
+    b'\x2a{"a":1}',
+    b"\x2d",
+    b'\x03{"type":"web_search_call"}',
+    b"\x3cresponse.web_search_call.searching",
+    b"\x3d",
+    b'\x04{"id":"x","type":"compaction"}',
+    b"\x0f",
+)
+"""Calls of the emitter, for `emit_parse`; see there."""
+
 ENVIRONMENT: Final = {
     "RUSTC_BOOTSTRAP": "1",  # cargo-fuzz asks for flags that stable hides
     "RUST_BACKTRACE": "0",  # the failed assertion says what is wrong; the input reproduces it
@@ -115,6 +138,8 @@ def seeds(target: str) -> Iterator[bytes]:
         yield from (b"\0".join(chunks) for chunks in chats)
     elif target == "partial":
         yield from (bytes([2, 1, 3]) + text for text in texts)
+    elif target == "emit_parse":
+        yield from (bytes([options]) + b"\xff".join(CALLS) for options in range(8))
     elif target == "events_any":
         yield from texts
         yield from map(as_stream, chats)

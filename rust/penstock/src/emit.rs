@@ -12,7 +12,7 @@ mod writer;
 use std::collections::BTreeSet;
 
 use crate::accumulate::Meter;
-use crate::dialect::responses::{Channel, Item as ItemView, Kind, List, Part, Step, is_empty, step};
+use crate::dialect::responses::{Channel, Item as ItemView, Kind, List, Part, Step, decoded, is_empty, step};
 use crate::error::Error;
 use crate::event::EventType;
 use crate::json::{elements, entries, push_comma, push_number};
@@ -115,23 +115,23 @@ impl Emitter {
         let event = EventType::OutputItemAdded;
         let more = accept_object(new.members, ITEM_LEVELS)?;
         require_unreserved(&more, if new.kind == Kind::Other { &["id"] } else { &["id", "type"] })?;
-        if is_prefilled(new.kind, &more)? || new.kind == Kind::Other && ItemView::read(&more)?.kind.is_none()
-        {
+        let kind = if new.kind == Kind::Other { kind_of(&more, event)? } else { new.kind };
+        if is_prefilled(kind, &more)? {
             return Err(breach(Rule::ItemPrefilled, event));
         }
         let index = self.items.len() as u64;
-        let mv = Move { kind: new.kind, ..Move::item(event, Step::ItemAdded, index, 0) };
+        let mv = Move { kind, ..Move::item(event, Step::ItemAdded, index, 0) };
         self.check(&mv)?;
-        let id = self.new_id(new.id, new.kind.id_prefix(), event)?;
+        let id = self.new_id(new.id, kind.id_prefix(), event)?;
 
         let mut members = Members::default();
         members.set_string("id", &id);
-        if new.kind != Kind::Other {
-            members.merge(&new.kind.implied(None))?;
+        if kind != Kind::Other {
+            members.merge(&kind.implied(None))?;
         }
         members.merge(&more)?;
         let call_id = match new.call_id {
-            None if matches!(new.kind, Kind::FunctionCall | Kind::CustomToolCall) => {
+            None if matches!(kind, Kind::FunctionCall | Kind::CustomToolCall) => {
                 members.get(b"call_id").is_none_or(|id| id == b"\"\"").then(|| self.ids.next("call_"))
             }
             given => given.map(str::to_owned),
@@ -144,7 +144,7 @@ impl Emitter {
         self.charge(id.len() + new.members.len(), 1)?;
         self.life.apply(&mv);
         self.known_ids.insert(id.clone());
-        let item = Item::new(new.kind, index, &id, members, &self.writer);
+        let item = Item::new(kind, index, &id, members, &self.writer);
         item.write_whole(event, &item.json(), &mut self.writer);
         self.items.push(item);
         Ok(index as usize)
@@ -156,11 +156,11 @@ impl Emitter {
         let event = EventType::OutputItemAdded;
         let item = accept_object(item, ITEM_LEVELS)?;
         let view = ItemView::read(&item)?;
-        let kind = Kind::of_item(view.kind);
-        if is_prefilled(kind, &item)? || view.kind.is_none() {
+        let kind = kind_of(&item, event)?;
+        if is_prefilled(kind, &item)? {
             return Err(breach(Rule::ItemPrefilled, event));
         }
-        let id = crate::dialect::responses::decoded(view.id).unwrap_or_default();
+        let id = decoded(view.id).unwrap_or_default();
         let index = self.items.len() as u64;
         let incomplete = view.status == Some(b"\"incomplete\"");
         let added = Move { kind, ..Move::item(event, Step::ItemAdded, index, 0) };
@@ -668,6 +668,15 @@ fn require_unreserved(object: &[u8], reserved: &[&str]) -> Result<(), Error> {
         found |= reserved.iter().any(|name| name.as_bytes() == &*key.decoded());
     })?;
     if found { Err(Error::Event { rule: "reserved_member", event: Box::default() }) } else { Ok(()) }
+}
+
+/// What an item is by its `type`, which it must have.
+fn kind_of(item: &[u8], event: EventType) -> Result<Kind, Error> {
+    let word = ItemView::read(item)?.kind;
+    if decoded(word).is_none_or(|word| word.is_empty()) {
+        return Err(breach(Rule::MissingField, event));
+    }
+    Ok(Kind::of_item(word))
 }
 
 /// Whether `item` holds something that events stream into items of `kind`.

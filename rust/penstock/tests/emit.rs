@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod program;
+mod support;
 
 use penstock::{
     Decoder, DecoderOptions, Emitter, EmitterOptions, Error, EventType, Frame, ItemKind, ItemStatus, Limits,
@@ -161,6 +162,12 @@ fn illegal_calls_change_nothing() {
             e.item_whole(br#"{"id":"m","type":"message","content":[{"type":"output_text"}]}"#).map(drop)
         }),
         ("string_not_done", |e| e.item_whole(br#"{"id":"f","type":"function_call"}"#).map(drop)),
+        ("missing_field", |e| e.open_item(NewItem::new(ItemKind::Other)).map(drop)),
+        ("missing_field", |e| e.item_whole(br#"{"id":"x"}"#).map(drop)),
+        ("item_prefilled", |e| {
+            let members = br#"{"type":"custom_tool_call","input":"x"}"#;
+            e.open_item(NewItem { members, ..NewItem::new(ItemKind::Other) }).map(drop)
+        }),
         ("duplicate_item_id", |e| e.open_item(NewItem::message().with_id("msg_a")).map(drop)),
         ("unsafe_id", |e| e.open_item(NewItem::message().with_id("")).map(drop)),
         ("unsafe_id", |e| e.open_item(NewItem::message().with_id("a\nb")).map(drop)),
@@ -279,31 +286,6 @@ fn halves_of_a_pair_join() {
     assert!(String::from_utf8(stream).unwrap().contains("\"text\":\"a\u{1f600}\u{fffd}é\""));
 }
 
-/// The lines of `text` as the HTML standard, 9.2.6, splits them, and the event they make: name, id, data.
-fn naive_event(text: &str) -> (Vec<(String, String)>, Option<String>, Option<String>) {
-    let (mut events, mut name, mut data, mut id, mut retry) =
-        (Vec::new(), String::new(), None::<String>, None, None);
-    for line in text.replace("\r\n", "\n").replace('\r', "\n").split('\n') {
-        if line.is_empty() {
-            if let Some(data) = data.take() {
-                events.push((std::mem::take(&mut name), data));
-            }
-            name.clear();
-            continue;
-        }
-        let (field, value) = line.split_once(':').unwrap_or((line, ""));
-        let value = value.strip_prefix(' ').unwrap_or(value).to_owned();
-        match field {
-            "event" => name = value,
-            "data" => data = Some(data.map_or(value.clone(), |data| format!("{data}\n{value}"))),
-            "id" if !value.contains('\0') => id = Some(value),
-            "retry" => retry = Some(value),
-            _ => {}
-        }
-    }
-    (events, id, retry)
-}
-
 #[test]
 fn hostile_fields_forge_nothing() {
     let hostile: Vec<String> =
@@ -338,19 +320,11 @@ fn hostile_fields_forge_nothing() {
             };
             let name = frame.name.map(lines).unwrap_or_default();
             let data = frame.data.map(lines).unwrap_or_default();
-            let text = String::from_utf8(out.clone()).unwrap();
-            let (events, id, _) = naive_event(&text);
-            assert_eq!(events, [(name.clone(), data.clone())], "{text:?}");
-            assert_eq!(id, frame.id.map(lines), "{text:?}");
-            let mut found = Vec::new();
-            let mut decoder = Decoder::new(DecoderOptions { sentinel: None, ..DecoderOptions::default() });
-            let mut sink = |chunk: &[u8], frame: Frame<'_>| {
-                let name = frame.name.as_ref().map(|name| lines(name.bytes(chunk))).unwrap_or_default();
-                found.push((name, lines(frame.data.bytes(chunk))));
-            };
-            decoder.feed(&out, &mut sink).unwrap();
-            decoder.finish(&mut sink).unwrap();
-            assert_eq!(found, [(name, data)], "{text:?}");
+            let options = DecoderOptions { sentinel: None, ..DecoderOptions::default() };
+            let found = support::feeding::decode(&options, [&out[..]]).as_text();
+            assert_eq!(found, support::naive::decode(&out), "{}", out.escape_ascii());
+            let id = frame.id.map(lines).unwrap_or_default();
+            assert_eq!(found.events, [support::naive::Event { name, data, id }], "{}", out.escape_ascii());
         }
     }
     assert!(read > 80 && refused > 60, "{read} {refused}");
