@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod program;
+#[allow(dead_code, reason = "only the decoders are needed here")]
 mod support;
 
 use penstock::{
