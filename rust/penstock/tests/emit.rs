@@ -1,6 +1,12 @@
 //! What the emitter writes is legal, says what it was told, and is read back as it was meant.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod program;
 #[allow(dead_code, reason = "only the decoders are needed here")]
