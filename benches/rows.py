@@ -14,6 +14,7 @@ OPENAI_TYPED: Final = "openai, typed stream"
 OPENAI_FINAL: Final = "openai, typed stream and accumulator"
 HTTPX_SSE_JSON: Final = "httpx-sse + json"
 MSGSPEC_TYPE: Final = "msgspec struct of type, on split lines"
+PYDANTIC_EVENT: Final = "pydantic event + model_dump_json"
 ORJSON_LINES: Final = "orjson alone, on split lines"
 
 
@@ -52,6 +53,9 @@ SINGLE = Row("single", "one event a chunk: feed, read type and delta", 400)
 RESPONSE = Row("response", "bytes to the final Response", 150, ratios={OPENAI_FINAL: 500})
 CHAT = Row("chat", "bytes to the final ChatCompletion")
 
+EMIT = Row("emit", "a text delta to event-stream bytes", 200, ratios={PYDANTIC_EVENT: 20})
+LINT = Row("lint", "lint, an event", 1_000)
+
 ASYNC_BATCHES = Row("async-batches", "async for batch, on top of decoding", 30, figure="difference")
 ASYNC_EVENTS = Row("async-events", "async for event, on top of decoding", 150, figure="difference")
 BLOCKING = Row("blocking", "for event of a Stream, on top of decoding", figure="difference")
@@ -84,6 +88,8 @@ ROWS: Final = {
         SINGLE,
         RESPONSE,
         CHAT,
+        EMIT,
+        LINT,
         ASYNC_BATCHES,
         ASYNC_BATCHES_64K,
         ASYNC_EVENTS,
