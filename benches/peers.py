@@ -10,10 +10,11 @@ what penstock returns.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -23,7 +24,7 @@ from types import ModuleType
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
-from benches.rows import HTTPX_SSE_JSON, MSGSPEC_TYPE, OPENAI_FINAL, OPENAI_TYPED, ORJSON_LINES
+from benches.rows import AGENTS, HTTPX_SSE_JSON, MSGSPEC_TYPE, OPENAI_FINAL, OPENAI_TYPED, ORJSON_LINES
 from benches.streams import Stream
 
 PYTHON = "python"
@@ -309,6 +310,42 @@ def _openai_completions(streams: Streams) -> Pass:
     return run
 
 
+# Dialects: the handler gets chunks that are models already, so that its own work is what is measured.
+
+
+def _openai_agents(streams: Streams) -> Pass:
+    handler = import_module("agents.models.chatcmpl_stream_handler").ChatCmplStreamHandler
+    chunk_model = import_module("openai.types.chat").ChatCompletionChunk
+    response_model = import_module("openai.types.responses").Response
+    typed = [[chunk_model.model_validate_json(payload) for payload in stream.payloads] for stream in streams]
+    prototype = response_model(
+        id="resp_1",
+        created_at=0,
+        model="",
+        object="response",
+        output=[],
+        tool_choice="auto",
+        tools=[],
+        parallel_tool_calls=True,
+    )
+
+    async def one(chunks: list[Any]) -> str:
+        async def source() -> AsyncIterator[Any]:
+            for chunk in chunks:
+                yield chunk
+
+        last = None
+        async for event in handler.handle_stream(prototype, source()):
+            event.model_dump_json()
+            last = event
+        return str(last.response.output_text)
+
+    def run() -> list[Any]:
+        return [asyncio.run(one(chunks)) for chunks in typed]
+
+    return run
+
+
 _MSGSPEC_TYPE = Contender(MSGSPEC_TYPE, "msgspec", _msgspec(type=str))
 _MSGSPEC_BOTH = Contender(
     "msgspec struct of type and delta, on split lines", "msgspec", _msgspec(type=str, delta=Any)
@@ -336,4 +373,5 @@ OBJECTS = (
     Contender("httpx-sse + orjson", "httpx-sse", _httpx_sse_objects),
 )
 RESPONSES = (Contender(OPENAI_FINAL, "openai", _openai_responses, picky=True),)
+TRANSCODERS = (Contender(AGENTS, "openai-agents", _openai_agents, picky=True),)
 COMPLETIONS = (Contender(OPENAI_FINAL, "openai", _openai_completions, picky=True),)

@@ -16,6 +16,7 @@ HTTPX_SSE_JSON: Final = "httpx-sse + json"
 MSGSPEC_TYPE: Final = "msgspec struct of type, on split lines"
 PYDANTIC_EVENT: Final = "pydantic event + model_dump_json"
 ORJSON_LINES: Final = "orjson alone, on split lines"
+AGENTS: Final = "openai-agents handler + model_dump_json, on typed chunks"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ CHAT = Row("chat", "bytes to the final ChatCompletion")
 
 EMIT = Row("emit", "a text delta to event-stream bytes", 200, ratios={PYDANTIC_EVENT: 20})
 LINT = Row("lint", "lint, an event", 1_000)
+TRANSCODE = Row("transcode", "chat chunks to Responses bytes", 700, ratios={AGENTS: 100})
 
 ASYNC_BATCHES = Row("async-batches", "async for batch, on top of decoding", 30, figure="difference")
 ASYNC_EVENTS = Row("async-events", "async for event, on top of decoding", 150, figure="difference")
@@ -90,6 +92,7 @@ ROWS: Final = {
         CHAT,
         EMIT,
         LINT,
+        TRANSCODE,
         ASYNC_BATCHES,
         ASYNC_BATCHES_64K,
         ASYNC_EVENTS,

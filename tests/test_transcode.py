@@ -22,6 +22,7 @@ from penstock import (
     Limits,
     ResponseAccumulator,
     Transcoder,
+    lint,
 )
 
 Json = dict[str, Any]
@@ -116,6 +117,7 @@ def check(events: Sequence[Event]) -> Json:
     done = [event["output_index"] for event in events if event.type == "response.output_item.done"]
     assert added == list(range(len(added)))
     assert sorted(done) == added
+    assert not lint(list(events))
     final: Json = events[-1]["response"]
     deltas_only = ResponseAccumulator(strict=True)
     for event in events[:-1]:

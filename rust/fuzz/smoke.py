@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -144,7 +145,8 @@ def seeds(target: str) -> Iterator[bytes]:
         yield from texts
         yield from map(as_stream, chats)
     else:
-        yield from map(as_stream, chats)
+        heads = (bytes([n % 128, 0x55 * (n % 3)]) if target == "transcode" else b"" for n in count())
+        yield from (head + as_stream(chunks) for head, chunks in zip(heads, chats, strict=False))
 
 
 def payloads(chunks: list[Any]) -> list[bytes]:

@@ -85,9 +85,7 @@ class Report:
             if value[key] is not None:
                 self.lose(f"{path}.{key}" if path else key)
 
-    def rest(
-        self, request: Mapping[str, Any], known: Iterable[str], body: Json, own: frozenset[str]
-    ) -> None:
+    def rest(self, request: Mapping[str, Any], known: Iterable[str], body: Json, own: frozenset[str]) -> None:
         """Deal with what nobody has read of a request: its `own` API's members, and others."""
         for key in sorted(request.keys() - set(known)):
             value = request[key]

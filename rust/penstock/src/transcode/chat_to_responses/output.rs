@@ -6,7 +6,7 @@ use crate::dialect::chat::{elements, is_blank};
 use crate::emit::{Emitter, ItemStatus, NewItem, PartKind};
 use crate::error::Error;
 use crate::event::{EventType, string};
-use crate::json::{RawStr, push_string};
+use crate::json::{RawStr, push_key, push_string};
 use crate::transcode::rules;
 use crate::transcode::usage::{member, push_others};
 
@@ -332,6 +332,15 @@ fn annotation(element: &[u8]) -> Option<Vec<u8>> {
     if let Some(citation) = member(element, "url_citation").filter(|citation| citation.starts_with(b"{")) {
         out.pop();
         push_others(citation, &["type"], &mut out);
+        for (key, nothing) in
+            [("url", &b"\"\""[..]), ("title", b"\"\""), ("start_index", b"0"), ("end_index", b"0")]
+        {
+            if member(citation, key).is_none() {
+                out.push(b',');
+                push_key(key, &mut out);
+                out.extend_from_slice(nothing);
+            }
+        }
         out.push(b'}');
         return Some(out);
     }
