@@ -78,11 +78,6 @@ impl ItemText {
         self.held
     }
 
-    /// Parts held.
-    pub(super) fn parts(&self) -> usize {
-        self.content.len() + self.summary.len()
-    }
-
     /// The string of a channel, at a place of its list.
     #[inline]
     fn string(&mut self, channel: Channel, place: u64) -> Option<&mut Streamed> {

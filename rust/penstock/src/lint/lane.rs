@@ -16,6 +16,9 @@ use crate::lifecycle::{Lifecycle, Move, Phase, is_about_item};
 use crate::limits::{Limit, Limits};
 use crate::rule::Rule;
 
+/// What one known id costs besides its bytes, roughly.
+const ID_OVERHEAD: usize = 32;
+
 /// The responses of one `stream_id`.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
@@ -127,6 +130,8 @@ impl Lane {
         if let Err(rule) = self.life.step(&mv) {
             report.add(rule, event);
             self.life.apply(&mv);
+            // The part that was never added is there now, and counts.
+            self.parts += 1;
             self.require_room(limits)?;
         }
         if channel != Channel::Command {
@@ -207,6 +212,7 @@ impl Lane {
             report.add(rule, event);
         }
         let lawful = breach.is_none();
+        self.parts += u64::from(matches!(breach, Some(Rule::PartNotAdded)));
         match said {
             Step::Created | Step::Progress => self.check_response(said, kind, event, report)?,
             Step::Terminal(terminal) => self.check_terminal(terminal, lawful, event, report)?,
@@ -226,9 +232,7 @@ impl Lane {
                 if filled && mv.channel.is_some() {
                     report.add(Rule::PartPrefilled, event);
                 }
-                if self.items.get_mut(mv.item).is_some_and(|item| item.parts() as u64 <= limits.max_parts) {
-                    self.parts += 1;
-                }
+                self.parts += 1;
                 if let Some(item) = self.items.get_mut(mv.item) {
                     item.add_part(list, mv.part);
                 }
@@ -378,7 +382,9 @@ impl Lane {
             if mv.kind != Kind::Other {
                 report.add(Rule::MissingItemId, event);
             }
-        } else if !self.ids.insert(id.as_ref().into()) {
+        } else if self.ids.insert(id.as_ref().into()) {
+            self.held += (id.len() + ID_OVERHEAD) as u64;
+        } else {
             report.add(Rule::DuplicateItemId, event);
         }
         if is_prefilled(mv.kind, raw)? {
