@@ -15,7 +15,7 @@ VENV ?= .venv
 FUZZ_SECONDS ?= 10
 
 BIN := $(VENV)/bin
-CARGO_FUZZ := target/tools/bin/cargo-fuzz
+CARGO_FUZZ := $(or $(shell command -v cargo-fuzz),target/tools/bin/cargo-fuzz)
 WHEELS := target/wheels
 SOURCES := Cargo.toml Cargo.lock pyproject.toml \
 	$(shell find rust -name fuzz -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print) \
