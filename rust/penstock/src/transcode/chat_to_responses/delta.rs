@@ -1,0 +1,144 @@
+//! What the deltas of the choice add: reasoning, text, refusal, tool calls, sound.
+
+use super::reasoning::{holds_blocks, holds_text};
+use super::state::{State, keep_object};
+use super::{Compat, ReasoningAs};
+use crate::dialect::chat::{
+    Choice, ChoiceField, DeltaField, PieceField, Pieces, RepeatTarget, elements, is_blank,
+};
+use crate::emit::PartKind;
+use crate::error::Error;
+use crate::event::string;
+use crate::transcode::rules;
+
+impl State {
+    /// Takes what choice 0 of a chunk says.
+    pub(super) fn apply_choice(&mut self, choice: &Choice, payload: &[u8]) -> Result<(), Error> {
+        let value = |field| choice.delta(field).of(payload);
+        let before = std::mem::take(&mut self.accounts.added);
+        self.apply_reasoning(choice, payload)?;
+        let logprobs = Pieces::read(choice.field(ChoiceField::Logprobs).of(payload));
+        if !is_blank(logprobs.get(PieceField::Refusal)) {
+            self.accounts.note(rules::LOGPROBS_DROPPED);
+        }
+        self.apply_content(value(DeltaField::Content), logprobs.get(PieceField::Content))?;
+        if let Some(refusal) = self.accounts.string(value(DeltaField::Refusal))? {
+            self.output.refusal(&refusal.decoded(), &mut self.accounts)?;
+        }
+        let annotations = value(DeltaField::Annotations);
+        if !is_blank(annotations) {
+            self.output.cite(annotations, &mut self.accounts)?;
+        }
+        for field in [DeltaField::ToolCalls, DeltaField::FunctionCall] {
+            if !is_blank(value(field)) {
+                self.output.call(value(field), &mut self.accounts)?;
+            }
+        }
+        let audio = value(DeltaField::Audio);
+        if !is_blank(audio) {
+            let audio = self.accounts.pieces(audio)?;
+            self.output.sound(audio.get(PieceField::Data), audio.get(PieceField::Transcript))?;
+        }
+        if self.accounts.added && self.finish_reason.is_some() {
+            self.accounts.breach(rules::LATE_DELTA)?;
+        }
+        self.accounts.added |= before;
+        keep_object(&mut self.stray_usage, choice.field(ChoiceField::Usage).of(payload));
+        self.take_finish_reason(choice.field(ChoiceField::FinishReason).of(payload))
+    }
+
+    /// All fields of reasoning make one text; what stands in two of them counts once.
+    fn apply_reasoning(&mut self, choice: &Choice, payload: &[u8]) -> Result<(), Error> {
+        let value = |field| choice.delta(field).of(payload);
+        let (content, plain) = (value(DeltaField::ReasoningContent), value(DeltaField::Reasoning));
+        let blocks = value(DeltaField::ThinkingBlocks);
+        let in_blocks = holds_text(blocks);
+        let kind = self.reasoning_kind(RepeatTarget::ReasoningContent);
+        if holds_blocks(blocks) {
+            self.output.think(blocks, kind, false, &mut self.accounts)?;
+        }
+        let mut told = in_blocks;
+        for (text, field) in [(content, RepeatTarget::ReasoningContent), (plain, RepeatTarget::Reasoning)] {
+            // OpenRouter's `reasoning` may be an object; that is no text.
+            let Some(text) = string(text).filter(|text| !text.raw.is_empty() && !in_blocks) else { continue };
+            if field == RepeatTarget::Reasoning && plain == content {
+                continue;
+            }
+            told = true;
+            self.output.reason(self.reasoning_kind(field), &text.decoded(), &mut self.accounts)?;
+        }
+        let details = value(DeltaField::ReasoningDetails);
+        if is_blank(details) {
+            return Ok(());
+        }
+        if !told {
+            for detail in elements(details) {
+                let detail = Pieces::read(detail);
+                let text =
+                    string(detail.get(PieceField::Text)).or_else(|| string(detail.get(PieceField::Summary)));
+                if let Some(text) = text {
+                    self.output.reason(kind, &text.decoded(), &mut self.accounts)?;
+                }
+            }
+        }
+        self.output.detail(details, &mut self.accounts)
+    }
+
+    /// Content is a string, or a list of parts, of which some may be thinking.
+    fn apply_content(&mut self, content: &[u8], logprobs: &[u8]) -> Result<(), Error> {
+        if content.first() != Some(&b'[') {
+            let text = self.accounts.string(content)?;
+            if text.is_none() && is_blank(logprobs) {
+                return Ok(());
+            }
+            let text = text.map(crate::json::RawStr::decoded).unwrap_or_default();
+            let logprobs = if matches!(logprobs, [b'[', _, _, ..]) { logprobs } else { b"" };
+            return self.output.text(&text, logprobs, &mut self.accounts);
+        }
+        let kind = self.reasoning_kind(RepeatTarget::ReasoningContent);
+        for part in elements(content) {
+            if let Some(text) = string(part) {
+                self.output.text(&text.decoded(), b"", &mut self.accounts)?;
+                continue;
+            }
+            let piece = self.accounts.pieces(part)?;
+            let thinking = piece.get(PieceField::Thinking);
+            if let Some(text) = string(piece.get(PieceField::Text)) {
+                self.output.text(&text.decoded(), b"", &mut self.accounts)?;
+            } else if let Some(text) = string(thinking) {
+                self.output.reason(kind, &text.decoded(), &mut self.accounts)?;
+            } else if thinking.first() == Some(&b'[') {
+                for text in elements(thinking) {
+                    let text = string(text).or_else(|| string(Pieces::read(text).get(PieceField::Text)));
+                    if let Some(text) = text {
+                        self.output.reason(kind, &text.decoded(), &mut self.accounts)?;
+                    }
+                }
+            } else if part != b"null" {
+                self.accounts.note(rules::CONTENT_DROPPED);
+            }
+        }
+        Ok(())
+    }
+
+    /// What text of this field becomes.
+    pub(super) fn reasoning_kind(&self, field: RepeatTarget) -> PartKind {
+        let raw = match self.options.compat {
+            Some(Compat::OpenAiAgents) => field == RepeatTarget::Reasoning,
+            None => self.options.reasoning == ReasoningAs::Raw,
+        };
+        if raw { PartKind::ReasoningText } else { PartKind::SummaryText }
+    }
+
+    fn take_finish_reason(&mut self, value: &[u8]) -> Result<(), Error> {
+        let Some(reason) = self.accounts.string(value)?.filter(|reason| !reason.raw.is_empty()) else {
+            return Ok(());
+        };
+        let reason = reason.decoded();
+        if self.finish_reason.as_ref().is_some_and(|known| *known != *reason) {
+            self.accounts.breach(rules::FINISH_REASON_CHANGED)?;
+        }
+        self.finish_reason = Some(reason.into_owned());
+        Ok(())
+    }
+}
