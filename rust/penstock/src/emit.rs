@@ -8,6 +8,7 @@ mod item;
 mod object;
 mod options;
 mod pieces;
+mod whole;
 mod writer;
 
 use std::collections::BTreeSet;
@@ -28,6 +29,7 @@ use writer::{Writer, require_one_line};
 
 pub use item::PartKind;
 pub use options::{EmitterOptions, IdSource, ItemStatus, NewItem, Terminal};
+pub(crate) use whole::whole_object;
 pub use writer::{SseFrame, Wire, write_sse};
 
 /// Containers around an item in the final response, and around the members of an item in an event.
@@ -306,6 +308,12 @@ impl Emitter {
             details.write(&mut json);
             self.response.set(b"incomplete_details", json);
         }
+        self.end(event);
+        Ok(())
+    }
+
+    /// Writes the terminal event, with the finished items as its output; everything has been checked.
+    fn end(&mut self, event: EventType) {
         let mut output = vec![b'['];
         for item in &self.items {
             push_comma(&mut output);
@@ -313,9 +321,8 @@ impl Emitter {
         }
         output.push(b']');
         self.response.set(b"output", output);
-        self.life.apply(&Move::response(event, said));
+        self.life.apply(&Move::response(event, step(event)));
         self.last = Some(self.write_response(event));
-        Ok(())
     }
 
     /// Whether the terminal event has been written.
@@ -381,22 +388,28 @@ impl Emitter {
 
     /// Ends an open item; everything has been checked.
     fn finish_item(&mut self, place: usize, status: ItemStatus, more: &[u8]) -> Result<(), Error> {
+        self.close_strings(place)?;
+        let Some(entry) = self.items.get_mut(place) else { return Ok(()) };
+        let incomplete = status == ItemStatus::Incomplete;
+        let told = (incomplete || entry.has_status()).then(|| status.as_str());
+        entry.finish(told, more)?;
+        let (event, kind) = (EventType::OutputItemDone, entry.kind);
+        self.life.apply(&Move { kind, incomplete, ..Move::item(event, Step::ItemDone, place as u64, 0) });
+        entry.write_whole(event, &entry.done, &mut self.writer);
+        Ok(())
+    }
+
+    /// Ends the open part of an item, and the string of its own.
+    fn close_strings(&mut self, place: usize) -> Result<(), Error> {
         self.close_part(place)?;
         let Some(entry) = self.items.get_mut(place) else { return Ok(()) };
-        let index = place as u64;
         if entry.owes_string()
             && let Some(channel) = own_channel(entry.kind)
             && let Some([_, whole]) = string_events(channel)
         {
             entry.close_string(&mut self.writer);
-            self.life.apply(&Move::item(whole, Step::Whole(channel), index, 0));
+            self.life.apply(&Move::item(whole, Step::Whole(channel), place as u64, 0));
         }
-        let incomplete = status == ItemStatus::Incomplete;
-        let told = (incomplete || entry.has_status()).then(|| status.as_str());
-        entry.finish(told, more)?;
-        let (event, kind) = (EventType::OutputItemDone, entry.kind);
-        self.life.apply(&Move { kind, incomplete, ..Move::item(event, Step::ItemDone, index, 0) });
-        entry.write_whole(event, &entry.done, &mut self.writer);
         Ok(())
     }
 

@@ -20,6 +20,7 @@ mod rule;
 mod shape;
 mod simd;
 mod sse;
+mod synthesize;
 mod transcode;
 mod vocabulary;
 
@@ -38,6 +39,7 @@ pub use limits::{Limit, Limits};
 pub use lint::{Finding, LintOptions, Linter};
 pub use rule::Rule;
 pub use shape::{Fillings, Hole, Scanner, Shape};
+pub use synthesize::{SliceUnit, Synthesis, SynthesizeOptions, synthesize};
 pub use transcode::{
     ChatToResponsesOptions, Compat, Messages, ReasoningAs, ResponsesToChatOptions, Transcoder, Truncated,
     echoed,

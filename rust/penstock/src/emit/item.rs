@@ -238,7 +238,7 @@ fn push_separator(elements: &mut Vec<u8>) {
 pub(super) struct Item {
     pub(super) kind: Kind,
     index: u64,
-    members: Members,
+    pub(super) members: Members,
     /// Which item, as members.
     place: Vec<u8>,
     /// The string of its own.
@@ -301,11 +301,16 @@ impl Item {
     pub(super) fn close_part(&mut self, writer: &mut Writer) -> Option<(PartKind, u64)> {
         let part = self.part.take()?;
         let json = part.close(writer);
-        match part.kind.list() {
-            List::Content => self.content.push(json),
-            List::Summary => self.summary.push(json),
-        }
+        self.take_part(part.kind.list(), &json);
         Some((part.kind, part.index))
+    }
+
+    /// Keeps a part that is done.
+    pub(super) fn take_part(&mut self, list: List, part: &[u8]) {
+        match list {
+            List::Content => self.content.push(part.to_vec()),
+            List::Summary => self.summary.push(part.to_vec()),
+        }
     }
 
     /// Parts of `list` that are done.
