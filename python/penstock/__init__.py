@@ -15,6 +15,7 @@ from penstock._penstock import (
     ResponseAccumulator,
     ResponseEmitter,
     Transcoder,
+    synthesize,
 )
 from penstock.errors import (
     ConcurrencyError,
@@ -58,4 +59,5 @@ __all__ = [
     "StreamTimeout",
     "Transcoder",
     "lint",
+    "synthesize",
 ]

@@ -18,6 +18,7 @@ __all__ = [
     "_Linter",
     "__version__",
     "_panic_next",
+    "synthesize",
 ]
 __version__: str
 
@@ -404,3 +405,36 @@ class Transcoder:
     def diagnostics(self) -> dict[str, int]: ...
 
 def _panic_next() -> None: ...
+@overload
+def synthesize(
+    response: Mapping[str, Any] | str | _bytes,
+    /,
+    *,
+    slice: int = 5,
+    unit: Literal["codepoints", "words"] = "codepoints",
+    format: Literal["events"] = "events",
+    compat: Literal["litellm"] | None = None,
+    limits: Limits | None = None,
+) -> Iterator[Event]: ...
+@overload
+def synthesize(
+    response: Mapping[str, Any] | str | _bytes,
+    /,
+    *,
+    slice: int = 5,
+    unit: Literal["codepoints", "words"] = "codepoints",
+    format: Literal["sse"],
+    compat: Literal["litellm"] | None = None,
+    limits: Limits | None = None,
+) -> Iterator[_bytes]: ...
+@overload
+def synthesize(
+    response: Mapping[str, Any] | str | _bytes,
+    /,
+    *,
+    slice: int = 5,
+    unit: Literal["codepoints", "words"] = "codepoints",
+    format: Literal["websocket"],
+    compat: Literal["litellm"] | None = None,
+    limits: Limits | None = None,
+) -> Iterator[str]: ...

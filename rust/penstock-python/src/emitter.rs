@@ -64,7 +64,7 @@ enum Format {
 }
 
 /// JSON text from a caller: text as it is, anything else as `json.dumps` writes it.
-fn json_of(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+pub(crate) fn json_of(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     if let Ok(bytes) = value.cast::<PyBytes>() {
         return Ok(bytes.as_bytes().to_vec());
     }
@@ -83,7 +83,7 @@ fn json_or_empty(value: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<u8>> {
 }
 
 /// Says which of `words` a caller may use.
-fn unknown(what: &str, given: &str, words: &str) -> PyErr {
+pub(crate) fn unknown(what: &str, given: &str, words: &str) -> PyErr {
     PyValueError::new_err(format!("{what} is {words}, not {given:?}"))
 }
 
@@ -507,7 +507,12 @@ impl ResponseEmitter {
 }
 
 /// An event as a decoder would make it of the same stream.
-fn event(py: Python<'_>, payload: &[u8], scanner: &mut Scanner, context: &Arc<Context>) -> PyResult<Event> {
+pub(crate) fn event(
+    py: Python<'_>,
+    payload: &[u8],
+    scanner: &mut Scanner,
+    context: &Arc<Context>,
+) -> PyResult<Event> {
     let head: Head = scanner.head(payload);
     let quoted = head.type_span;
     let name = Span { start: quoted.start + 1, end: quoted.end.saturating_sub(1) };

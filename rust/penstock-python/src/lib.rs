@@ -14,6 +14,7 @@ mod lint;
 mod partial;
 mod response_accumulator;
 mod strings;
+mod synthesize;
 mod template;
 mod transcoder;
 
@@ -40,6 +41,8 @@ mod _penstock {
     use crate::partial::PartialJSON;
     #[pymodule_export]
     use crate::response_accumulator::ResponseAccumulator;
+    #[pymodule_export]
+    use crate::synthesize::synthesize;
     #[pymodule_export]
     use crate::transcoder::Transcoder;
 
