@@ -367,3 +367,19 @@ def test_the_openai_sdk_s_models_validate_every_event() -> None:
 
 def test_exported() -> None:
     assert penstock.ResponseEmitter is ResponseEmitter
+
+
+@pytest.mark.parametrize("content", ["text", [], None, [{"type": "output_text", "text": "b"}]])
+def test_the_members_of_a_finished_item_cannot_replace_what_was_streamed(content: object) -> None:
+    emitter = ResponseEmitter(model="m")
+    emitter.start()
+    item = emitter.open_item("message")
+    emitter.text(item, "a")
+    with pytest.raises(IllegalEvent) as refused:
+        emitter.close_item(item, members={"content": content})
+    assert refused.value.rule == "item_mismatch"
+    emitter.close_item(item)
+    emitter.complete()
+    final = emitter.final()
+    assert final is not None
+    assert final["output"][0]["content"][0]["text"] == "a"

@@ -14,7 +14,7 @@ mod writer;
 use std::collections::BTreeSet;
 
 use crate::accumulate::Meter;
-use crate::dialect::responses::{Item as ItemView, Kind, List, Part, Step, decoded, is_empty, step};
+use crate::dialect::responses::{Channel, Item as ItemView, Kind, List, Part, Step, decoded, is_empty, step};
 use crate::error::Error;
 use crate::event::EventType;
 use crate::json::{elements, entries, push_comma, push_number};
@@ -224,7 +224,10 @@ impl Emitter {
         let Some(entry) = self.items.get(item) else { return Err(breach(Rule::ItemNotAdded, event)) };
         let more = accept_object(members, ITEM_LEVELS)?;
         require_unreserved(&more, &["id", "type", "status"])?;
-        if is_prefilled(entry.kind, &more)? {
+        // Whatever streams into an item is what was streamed, so the members may not hold it in any form.
+        if is_prefilled(entry.kind, &more)?
+            || require_unreserved(&more, &streamed_members(entry.kind)).is_err()
+        {
             return Err(breach(Rule::ItemMismatch, event));
         }
         if !entry.done.is_empty() {
@@ -499,6 +502,14 @@ pub(crate) fn is_prefilled(kind: Kind, item: &[u8]) -> Result<bool, Error> {
     let content = kind.holds(List::Content) && kind != Kind::Other && holds_text(view.content)?;
     let summary = kind.holds(List::Summary) && kind != Kind::Other && holds_text(view.summary)?;
     Ok(own || content || summary)
+}
+
+/// The members of an item of `kind` that events stream into; a patch's diff stands deeper.
+fn streamed_members(kind: Kind) -> Vec<&'static str> {
+    let own = own_channel(kind).filter(|&channel| channel != Channel::Diff);
+    let lists = [(List::Content, "content"), (List::Summary, "summary")];
+    let lists = lists.into_iter().filter(|&(list, _)| kind != Kind::Other && kind.holds(list));
+    own.map(|channel| channel.field().as_str()).into_iter().chain(lists.map(|(_, name)| name)).collect()
 }
 
 /// Whether a list of parts is anything but empty.
