@@ -17,6 +17,9 @@ FUZZ_SECONDS ?= 10
 BIN := $(VENV)/bin
 CARGO_FUZZ := $(or $(shell command -v cargo-fuzz),target/tools/bin/cargo-fuzz)
 WHEELS := target/wheels
+# The releases that the tests and the benches are known to pass with; users are not held to them.
+CONSTRAINTS := tests/constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 SOURCES := Cargo.toml Cargo.lock pyproject.toml \
 	$(shell find rust -name fuzz -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print) \
 	$(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
@@ -72,7 +75,7 @@ $(BIN)/maturin:
 		|| { echo "make: $(PYTHON) is older than Python 3.11; try make PYTHON=python3.13" >&2; exit 1; }
 	@command -v cargo >/dev/null || { echo "make: cargo is missing; install Rust from https://rustup.rs" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'maturin>=1.14,<2'
+	$(PIP_INSTALL) maturin
 
 $(CARGO_FUZZ):
 	cargo install --quiet --locked --root target/tools cargo-fuzz
@@ -82,17 +85,19 @@ $(VENV)/.wheel: $(SOURCES) $(BIN)/maturin
 	@echo "Building the wheel; the first time takes a minute or two."
 	@rm -rf $(WHEELS)
 	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin build --release --quiet --out $(WHEELS) --interpreter $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps $(WHEELS)/*.whl
+	$(PIP_INSTALL) --force-reinstall --no-deps $(WHEELS)/*.whl
 	@touch $@
 
 # What an extra needs is looked up when pyproject.toml changes, not at each build.
 $(VENV)/.demo: EXTRA = cli
 $(VENV)/.dev: EXTRA = cli,dev
 $(VENV)/.bench: EXTRA = cli,dev,bench
-$(VENV)/.demo $(VENV)/.dev $(VENV)/.bench: pyproject.toml | $(VENV)/.wheel
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(ls $(WHEELS)/*.whl)[$(EXTRA)]"
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.bench: pyproject.toml $(CONSTRAINTS) | $(VENV)/.wheel
+	$(PIP_INSTALL) "$$(ls $(WHEELS)/*.whl)[$(EXTRA)]"
 	@touch $@
 
 # The openai SDK's other major version; the tests of the drop-in run in a second process that finds it first.
 $(VENV)/openai/%: | $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $@ 'openai==$*.*'
+	@mkdir -p $(@D)
+	grep -v '^openai==' $(CONSTRAINTS) > $@.constraints
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $@.constraints --target $@ 'openai==$*.*'

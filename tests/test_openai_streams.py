@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import openai
 import pytest
+from openai._models import FinalRequestOptions
 from openai.types import Completion
 from openai.types.audio import TranscriptionStreamEvent
 from openai.types.beta import AssistantStreamEvent
@@ -94,12 +94,27 @@ def test_other_streams_equal_the_sdks(name: str) -> None:
     assert [one.__class__ for one in ours] == [one.__class__ for one in theirs]
 
 
+def options_of(**options: Any) -> FinalRequestOptions:
+    """The SDK's own options of a request, with those that only its resources set."""
+    return FinalRequestOptions.construct(method="post", url="/", **options)
+
+
 def test_streams_that_keep_the_events_name() -> None:
-    options = SimpleNamespace(synthesize_event_and_data=True)
+    options = options_of(synthesize_event_and_data=True)
     body = sse(responses_stream()[:2])
     ours, theirs = (list(stream(client, object, body, options=options)) for client in (OURS, THEIRS))
     assert ours == theirs
     assert ours[0]["event"] == "response.created"
+
+
+@pytest.mark.skipif("stream_mode" not in FinalRequestOptions.model_fields, reason="the SDK learned it in 3.52")
+@pytest.mark.parametrize("named", [False, True])
+def test_streams_whose_errors_are_data(named: bool) -> None:
+    options = options_of(synthesize_event_and_data=named, stream_mode="events")
+    body = b'event: thread.x\ndata: {"error":{"message":"no"}}\n\nevent: error\ndata: {"error":"text"}\n\n'
+    ours, theirs = (list(stream(client, object, body, options=options)) for client in (OURS, THEIRS))
+    assert ours == theirs
+    assert len(ours) == 2
 
 
 APIS = {

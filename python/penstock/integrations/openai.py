@@ -85,6 +85,8 @@ class _Feed:
         self._response: Any = stream.response
         self._process = client._process_response_data
         self._with_name = stream._options is not None and bool(stream._options.synthesize_event_and_data)
+        # From 3.52 on, some of the SDK's APIs ask for their events as they come: an "error" member is data there.
+        self._as_it_comes = getattr(stream._options, "stream_mode", "legacy") == "events"
 
         models = EventModels.of(typing.cast("Any", self._cast_to))
         self._has_error_event = models is not None and "error" in models
@@ -142,6 +144,8 @@ class _Feed:
 
     def _checked(self, event: Event) -> object:
         """The object of an event that may be an error, in the SDK's order of decisions."""
+        if self._as_it_comes:
+            return self._built(event, event.json())
         try:
             data = event.json()
         except DecodeError:
@@ -154,9 +158,13 @@ class _Feed:
             raise self._error(error.get("message") if isinstance(error, dict) else error, error)
         if not self._has_error_event and _is_error(event, data):
             raise self._error(data.get("message") if isinstance(data, dict) else data, data)
+        return self._built(event, data)
+
+    def _built(self, event: Event, data: object) -> object:
         if self._models is not None and isinstance(data, dict):
             return self._models(event)
-        if self._with_name or (event.name or "").startswith("thread."):  # the Assistants API's events
+        of_assistants = not self._as_it_comes and (event.name or "").startswith("thread.")
+        if self._with_name or of_assistants:
             data = {"data": data, "event": event.name}
         return self._process(data=data, cast_to=self._cast_to, response=self._response)
 
