@@ -144,7 +144,9 @@ def check(whole: dict[str, Any], **options: Any) -> list[Event]:
     return events
 
 
-@pytest.mark.parametrize("options", [{}, {"slice": 1}, {"unit": "words", "slice": 1}, {"slice": 10**6}])
+@pytest.mark.parametrize(
+    "options", [{}, {"slice": 1}, {"unit": "words", "slice": 1}, {"unit": "graphemes"}, {"slice": 10**6}]
+)
 @pytest.mark.parametrize("item", ITEMS.values(), ids=ITEMS)
 def test_each_item_comes_back(item: dict[str, Any], options: dict[str, Any]) -> None:
     check(response(item), **options)
@@ -176,6 +178,8 @@ def deltas(events: list[Event]) -> list[str]:
         ("codepoints", 5, "Hello world", ["Hello", " worl", "d"]),
         ("codepoints", 1, "a👋é", ["a", "👋", "é"]),
         ("codepoints", 2, "👩‍💻", ["👩‍", "💻"]),
+        ("graphemes", 1, "👩‍💻🇳🇴e\u0301!", ["👩‍💻", "🇳🇴", "e\u0301", "!"]),
+        ("graphemes", 2, "👨‍👩‍👧\r\n각", ["👨‍👩‍👧\r\n", "각"]),
         ("words", 1, " Grüße  an\u2003alle\n", [" Grüße  ", "an\u2003", "alle\n"]),
         ("words", 2, "a b c", ["a b ", "c"]),
         ("words", 1, " \n", [" \n"]),
@@ -315,6 +319,6 @@ items = st.one_of(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(items, max_size=4), st.integers(1, 9), st.sampled_from(["codepoints", "words"]))
+@given(st.lists(items, max_size=4), st.integers(1, 9), st.sampled_from(["codepoints", "graphemes", "words"]))
 def test_every_response_comes_back(output: list[dict[str, Any]], slice_: int, unit: str) -> None:
     check(response(*numbered(output)), slice=slice_, unit=unit)

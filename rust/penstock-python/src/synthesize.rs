@@ -24,7 +24,8 @@ use crate::strings::utf8;
 /// Args:
 ///     response: the response object: a dict, or JSON text as str or bytes.
 ///     slice: how many units of text each delta holds.
-///     unit: "codepoints", or "words" with the white space after each.
+///     unit: "codepoints", "graphemes" for what a reader sees as one character, or "words" with the white space after
+///         each.
 ///     format: "events" for `Event`s, "sse" for bytes of the event stream, "websocket" for the texts of frames.
 ///     compat: "litellm" for the bare stream of LiteLLM's mock iterator: deltas of all text of messages, with the
 ///         response's id and indices of 0, and `response.completed`; that is not a legal stream.
@@ -51,8 +52,11 @@ pub(crate) fn synthesize<'py>(
         };
         let unit = match unit {
             "codepoints" => SliceUnit::CodePoints,
+            "graphemes" => SliceUnit::Graphemes,
             "words" => SliceUnit::Words,
-            other => return Err(unknown("unit", other, "\"codepoints\" or \"words\"")),
+            other => {
+                return Err(unknown("unit", other, "\"codepoints\", \"graphemes\" or \"words\""));
+            }
         };
         let wire = match format {
             "sse" => Wire::Sse,

@@ -3,6 +3,8 @@
 //! Items are added empty and in progress, what streams into them comes in slices, and `done` and terminal events
 //! hold the objects of the response as they are, so an accumulator gives the response back. Pace is the caller's.
 
+mod slices;
+
 use std::num::NonZeroUsize;
 
 use crate::dialect::responses::{Action, Channel, Item, Kind, List, Part, Response, decoded, is_empty};
@@ -12,15 +14,9 @@ use crate::event::{EventType, members};
 use crate::json::{Edit, elements, entries, patch, push_key, push_string};
 use crate::limits::Limits;
 
-/// What slices of text are counted in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SliceUnit {
-    /// Unicode code points: no character is ever cut.
-    #[default]
-    CodePoints,
-    /// Words, each with the white space after it.
-    Words,
-}
+use slices::slices;
+
+pub use slices::SliceUnit;
 
 /// How [`synthesize`] writes.
 #[derive(Debug, Clone)]
@@ -195,7 +191,7 @@ impl Writing<'_> {
             _ => (Channel::Diff, Emitter::diff),
         };
         let text = decoded(view.string(channel)).unwrap_or_default();
-        for slice in slices(&text, self.options) {
+        for slice in slices(&text, self.options.slice, self.options.unit) {
             push(&mut self.emitter, index, slice)?;
         }
         let incomplete = decoded(view.status).as_deref() == Some(b"incomplete");
@@ -219,7 +215,7 @@ impl Writing<'_> {
         let channel = Channel::of_part(view.kind).unwrap_or(Channel::Text);
         self.emitter.open_part(item, part_kind)?;
         let text = decoded(view.string(channel)).unwrap_or_default();
-        let mut rest = slices(&text, self.options);
+        let mut rest = slices(&text, self.options.slice, self.options.unit);
         if let (PartKind::Text, Some(logprobs)) = (part_kind, logprobs(part)?) {
             // Whose tokens they are is not told; with the first slice, no reader gets them before their text began.
             self.emitter.text_with_logprobs(item, rest.next().unwrap_or_default(), logprobs)?;
@@ -282,52 +278,6 @@ fn emptied(item: &[u8]) -> Result<Vec<u8>, Error> {
     result.map(|()| out)
 }
 
-/// `text`, which is WTF-8, in slices. Decoding has joined surrogate halves, so a code point is never cut.
-fn slices<'a>(text: &'a [u8], options: &SynthesizeOptions) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-    let (slice, unit) = (options.slice.get(), options.unit);
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let (head, tail) = rest.split_at(match unit {
-            SliceUnit::CodePoints => code_points_end(rest, slice),
-            SliceUnit::Words => words_end(rest, slice),
-        });
-        rest = tail;
-        Some(head)
-    })
-}
-
-/// Where each code point of WTF-8 text starts.
-fn starts(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
-    text.iter().enumerate().filter(|(_, byte)| **byte & 0xc0 != 0x80).map(|(at, _)| at)
-}
-
-/// Where the first `count` code points end.
-fn code_points_end(text: &[u8], count: usize) -> usize {
-    starts(text).nth(count).unwrap_or(text.len())
-}
-
-/// Where the first `count` words and the white space after them end.
-fn words_end(text: &[u8], count: usize) -> usize {
-    let (mut words, mut inside) = (0, false);
-    for at in starts(text) {
-        let character =
-            text.get(at..).unwrap_or_default().iter().skip(1).take_while(|&byte| byte & 0xc0 == 0x80);
-        let character = text.get(at..=at + character.count()).unwrap_or_default();
-        let space = std::str::from_utf8(character).is_ok_and(|character| character.trim().is_empty());
-        if !space && !inside {
-            if words == count {
-                return at;
-            }
-            words += 1;
-        }
-        inside = !space;
-    }
-    text.len()
-}
-
 /// The stream of [`SynthesizeOptions::bare`].
 fn bare(
     id: &str,
@@ -366,7 +316,7 @@ fn bare(
         made.ends.push(made.bytes.len());
         Ok::<_, Error>(())
     };
-    for slice in slices(&text, options) {
+    for slice in slices(&text, options.slice, options.unit) {
         event(EventType::OutputTextDelta, &|out| {
             out.extend_from_slice(b",\"item_id\":");
             push_string(id.as_bytes(), out);

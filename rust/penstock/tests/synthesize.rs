@@ -45,6 +45,7 @@ fn text_comes_in_slices() {
         ("Hello world", 5, SliceUnit::CodePoints, &["Hello", " worl", "d"][..]),
         ("a👋é", 1, SliceUnit::CodePoints, &["a", "👋", "é"]),
         ("", 1, SliceUnit::CodePoints, &[]),
+        ("👩‍💻e\u{301}!", 1, SliceUnit::Graphemes, &["👩‍💻", "e\u{301}", "!"]),
         (" one  two\u{2003}three", 2, SliceUnit::Words, &[" one  two\u{2003}", "three"]),
         ("  ", 1, SliceUnit::Words, &["  "]),
     ] {
@@ -112,13 +113,12 @@ proptest! {
     fn every_response_comes_back(
         mut items in prop::collection::vec(item(), 0..4),
         slice in 1_usize..9,
-        words in any::<bool>(),
+        unit in prop::sample::select(vec![SliceUnit::CodePoints, SliceUnit::Graphemes, SliceUnit::Words]),
         status in prop::sample::select(vec!["completed", "incomplete", "failed", "cancelled"]),
     ) {
         for (place, item) in items.iter_mut().enumerate() {
             item["id"] = json!(format!("item_{place}"));
         }
-        let unit = if words { SliceUnit::Words } else { SliceUnit::CodePoints };
         check(&response(&items, status), &messages(slice, unit));
     }
 
