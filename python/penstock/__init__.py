@@ -16,6 +16,7 @@ from penstock._penstock import (
     ResponseEmitter,
     Transcoder,
     synthesize,
+    write_sse,
 )
 from penstock.errors import (
     ConcurrencyError,
@@ -60,4 +61,5 @@ __all__ = [
     "Transcoder",
     "lint",
     "synthesize",
+    "write_sse",
 ]

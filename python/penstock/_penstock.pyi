@@ -19,6 +19,7 @@ __all__ = [
     "__version__",
     "_panic_next",
     "synthesize",
+    "write_sse",
 ]
 __version__: str
 
@@ -411,7 +412,7 @@ def synthesize(
     /,
     *,
     slice: int = 5,
-    unit: Literal["codepoints", "words"] = "codepoints",
+    unit: Literal["codepoints", "graphemes", "words"] = "codepoints",
     format: Literal["events"] = "events",
     compat: Literal["litellm"] | None = None,
     limits: Limits | None = None,
@@ -422,7 +423,7 @@ def synthesize(
     /,
     *,
     slice: int = 5,
-    unit: Literal["codepoints", "words"] = "codepoints",
+    unit: Literal["codepoints", "graphemes", "words"] = "codepoints",
     format: Literal["sse"],
     compat: Literal["litellm"] | None = None,
     limits: Limits | None = None,
@@ -433,8 +434,17 @@ def synthesize(
     /,
     *,
     slice: int = 5,
-    unit: Literal["codepoints", "words"] = "codepoints",
+    unit: Literal["codepoints", "graphemes", "words"] = "codepoints",
     format: Literal["websocket"],
     compat: Literal["litellm"] | None = None,
     limits: Limits | None = None,
 ) -> Iterator[str]: ...
+def write_sse(
+    data: str | Buffer | None = None,
+    *,
+    event: str | None = None,
+    id: str | None = None,
+    retry: int | None = None,
+    comment: str | None = None,
+) -> _bytes:
+    """One frame of an event stream: what a reader gets is what was given, or the call raises."""

@@ -8,6 +8,7 @@ mod emitter;
 mod errors;
 mod event;
 mod feed;
+mod frame;
 mod json;
 mod limits;
 mod lint;
@@ -33,6 +34,8 @@ mod _penstock {
     use crate::errors::_panic_next;
     #[pymodule_export]
     use crate::event::Event;
+    #[pymodule_export]
+    use crate::frame::write_sse;
     #[pymodule_export]
     use crate::limits::Limits;
     #[pymodule_export]
