@@ -40,6 +40,7 @@ JSON_READERS = {
 THIRD_PARTY = {
     "httpx": ("demo",),
     "rich": ("demo",),
+    "websockets": ("replay.frames",),
     "openai": ("integrations",),
     "pydantic": ("integrations",),
     "pydantic_core": ("integrations",),

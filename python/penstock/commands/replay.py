@@ -29,8 +29,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.description = (
         "Serve POST /v1/responses and /v1/chat/completions as OpenAI does, from scripts or recordings, and\n"
-        "break in the way a request asks for. The first line on standard output is the server's URL.\n"
-        "Ctrl-C stops it."
+        "break in the way a request asks for. GET /v1/responses takes WebSockets. The first line on\n"
+        "standard output is the server's URL. Ctrl-C stops it."
     )
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
     parser.add_argument(

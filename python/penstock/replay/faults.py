@@ -4,6 +4,11 @@ A request names faults in the header `x-penstock-fault`, the query `?fault=`, th
 `penstock_fault`, or behind its model's name (`replay-text+cut@5+crlf`). Words are joined by commas, plus
 signs or spaces and compose freely; where two contradict each other the later one stands. `@N` counts events
 from 0: `cut@3` lets three events through.
+
+Over a WebSocket the header and the query of the upgrade hold for every `response.create`, which may name its
+own in the metadata or behind the model. The words of framing (lines, blanks, pieces, comments, `done`) mean
+nothing there, and those of the last group mean nothing over HTTP, but for `outcome`, `empty-output`,
+`bad-arguments` and `forget`.
 """
 
 from __future__ import annotations
@@ -19,6 +24,11 @@ MAX_COUNT: Final = 10**9
 MAX_BYTES: Final = 64 * 1024 * 1024
 MAX_SECONDS: Final = 3600.0
 MAX_TOKENS: Final = 1_000_000
+
+OUTCOMES: Final = ("completed", "incomplete", "failed")
+CANCELS: Final = (*OUTCOMES, "cancelled", "error", "none", "ignored", "close")
+"""How a cancelled response may end: a terminal of that name, an error frame, nothing at all, as if nobody had
+cancelled it, or with the connection."""
 
 
 class FaultError(ValueError):
@@ -74,6 +84,38 @@ class Faults:
     """Bytes gathered before a write, as buffering proxies do."""
     drip_seconds: float = 0.0
     """Pause after each piece of `split` bytes."""
+
+    # What the response is.
+    outcome: str | None = None
+    """How the script ends, instead of its own end: `completed`, `incomplete` or `failed`."""
+    empty_output: bool = False
+    bad_arguments: bool = False
+    forget: bool = False
+
+    # How a WebSocket behaves.
+    upgrade: bool = True
+    max_age: float = 3600.0
+    """Seconds after which a connection takes no more; OpenAI's is an hour."""
+    close_code: int | None = None
+    """The code that `close` says goodbye with; None: it says none."""
+    close_after: int | None = None
+    error: tuple[str, int] | None = None
+    """The code of an error frame, and how many events come before it."""
+    flat_errors: bool = False
+    bare_errors: bool = False
+    binary: int | None = None
+    noise: bool = False
+    twice: bool = False
+
+    # What becomes of a `response.cancel`.
+    cancel_as: str = "incomplete"
+    """The terminal that a cancelled response gets, or another word of `CANCELS`."""
+    cancel_after: float = 0.0
+    """Seconds between the cancel and that terminal."""
+    late: int = 0
+    """Events that a cancelled response still sends before it."""
+    ghosts: int = 0
+    """Events of a cancelled response that turn up within the next one."""
 
     @staticmethod
     def parse(text: str, base: Faults | None = None) -> Faults:
@@ -136,6 +178,36 @@ def _flag(**values: Any) -> Callable[[Faults, str], Faults]:
     return lambda faults, _text: replace(faults, **values)
 
 
+def _choice(field: str, choices: tuple[str, ...]) -> Callable[[Faults, str], Faults]:
+    def read(faults: Faults, text: str) -> Faults:
+        if text not in choices:
+            raise ValueError(f"{text[:20]!r} is none of {', '.join(choices)}")
+        values: dict[str, Any] = {field: text}
+        return replace(faults, **values)
+
+    return read
+
+
+def _seconds(field: str) -> Callable[[Faults, str], Faults]:
+    def read(faults: Faults, text: str) -> Faults:
+        values: dict[str, Any] = {field: _number(text, MAX_SECONDS)}
+        return replace(faults, **values)
+
+    return read
+
+
+def _close(faults: Faults, text: str) -> Faults:
+    events, colon, code = text.partition(":")
+    return replace(faults, close=_count(events), close_code=_count(code, 4999, 1000) if colon else None)
+
+
+def _error(faults: Faults, text: str) -> Faults:
+    code, at, events = text.partition("@")
+    if not re.fullmatch(r"[a-z0-9_]{1,64}", code):
+        raise ValueError(f"{code[:20]!r} is not a code")
+    return replace(faults, error=(code, _count(events) if at else 0))
+
+
 def _status(faults: Faults, text: str) -> Faults:
     code, _, seconds = text.partition(":")
     retry_after = _count(seconds, int(MAX_SECONDS)) if seconds else faults.retry_after
@@ -157,10 +229,6 @@ def _rate(faults: Faults, text: str) -> Faults:
     return replace(faults, rate=_number(text, 1e6))
 
 
-def _delay(faults: Faults, text: str) -> Faults:
-    return replace(faults, delay=_number(text, MAX_SECONDS))
-
-
 _WORDS: Final = (
     Word("status=CODE[:SECONDS]", "an error answer; 429 and 503 carry retry-after", _status),
     Word("json-error", "200 with a JSON error body instead of a stream", _flag(body="json")),
@@ -168,7 +236,7 @@ _WORDS: Final = (
     Word("first=K", "only the first K requests with these words suffer them", _whole("first")),
     Word("cut@N", "the body ends properly after N events, without a terminal", _whole("cut")),
     Word("cut-bytes@N", "the body ends properly after N bytes", _whole("cut_bytes")),
-    Word("close@N", "the connection closes after N events, the last chunk missing", _whole("close")),
+    Word("close@N[:CODE]", "the connection closes after N events, mid-body or with a WebSocket CODE", _close),
     Word("reset@N", "the connection is reset (RST) after N events", _whole("reset")),
     Word("stall@N[:SECONDS]", "silence after N events (an hour), then it goes on", _stall),
     Word("error-event@N", "an in-band error after N events, then the end", _whole("error_event")),
@@ -184,11 +252,30 @@ _WORDS: Final = (
     Word("done", "data: [DONE] at the end, whatever the dialect", _flag(done=True)),
     Word("no-done", "no data: [DONE] at the end", _flag(done=False)),
     Word("comment-every=N", "a comment before each N events", _whole("comment_every")),
-    Word("delay=SECONDS", "silence before the answer's head", _delay),
+    Word("delay=SECONDS", "silence before the answer's head", _seconds("delay")),
     Word("rate=N", "N events a second (0: no pacing)", _rate),
     Word("split=BYTES", "chunks and writes of BYTES bytes", _whole("split", MAX_BYTES, 1)),
     Word("coalesce=BYTES", "chunks and writes of BYTES bytes or more", _whole("coalesce", MAX_BYTES, 1)),
     Word("drip=BYTES:MS", "BYTES bytes, then MS milliseconds of silence, and so on", _drip),
+    Word("outcome=HOW", "the script ends completed, incomplete or failed", _choice("outcome", OUTCOMES)),
+    Word("empty-output", "the terminal's output is an empty list", _flag(empty_output=True)),
+    Word("bad-arguments", "the arguments of function calls are no JSON", _flag(bad_arguments=True)),
+    Word("forget", "the response's id is not found later", _flag(forget=True)),
+    Word("no-websocket", "426 to an upgrade", _flag(upgrade=False)),
+    Word("max-age=SECONDS", "how long a WebSocket is good for (3600)", _seconds("max_age")),
+    Word("close-after=CODE", "the WebSocket closes after the terminal", _whole("close_after", 4999, 1000)),
+    Word("error=CODE[@N]", "an error frame CODE after N events (0), then no more of the response", _error),
+    Word("flat-errors", "error frames without the inner error object", _flag(flat_errors=True)),
+    Word("bare-errors", "error frames without stream_id", _flag(bare_errors=True)),
+    Word("binary@N", "the event after N events comes as a binary frame", _whole("binary")),
+    Word("noise", "events of no response before each event", _flag(noise=True)),
+    Word("twice", "the terminal event comes twice", _flag(twice=True)),
+    Word(
+        "cancel-as=HOW", f"a cancelled response ends as {', '.join(CANCELS)}", _choice("cancel_as", CANCELS)
+    ),
+    Word("cancel-after=SECONDS", "and that so much later", _seconds("cancel_after")),
+    Word("late=N", "and after N more events", _whole("late")),
+    Word("ghosts=N", "and N of its events come within the next response", _whole("ghosts")),
 )
 
 

@@ -242,6 +242,12 @@ class Connection(asyncio.Protocol):
             raise HttpError(400, "The request's target is not a URL, or has too many fields.") from None
         return Request(method, url.path, query, headers, body, minor)
 
+    async def receive(self) -> bytes:
+        """Take what has come, of a connection that has left HTTP. Raises `ClientGone`."""
+        while not self._buffer:
+            await self._park("input", None)
+        return await self._take(len(self._buffer), 0.0)
+
     async def _body(self, headers: Mapping[str, str], deadline: float) -> bytes:
         coding = headers.get("transfer-encoding", "").strip().lower()
         length = headers.get("content-length")

@@ -104,6 +104,23 @@ class Events:
         """An in-band error, to be sent next instead of what the script has left."""
         return self._event("error", error=_failure("server_error"))
 
+    def end(self, outcome: str, output: list[JSON], reason: str | None) -> JSON:
+        """A terminal event ahead of the script's own, with the output as far as it came."""
+        shown = self._response(outcome) | {
+            "output": output,
+            "incomplete_details": reason and {"reason": reason},
+        }
+        return self._event(f"response.{outcome}", response=shown)
+
+    def aside(self, kind: str, **fields: Any) -> JSON:
+        """An event that is not the script's, with the next sequence number."""
+        return self._event(kind, **fields)
+
+    @property
+    def id(self) -> str:
+        """The response's id."""
+        return self._id("resp")
+
     def _event(self, kind: str, **fields: Any) -> JSON:
         event = {"type": kind, "sequence_number": self._sequence, **fields}
         self._sequence += 1

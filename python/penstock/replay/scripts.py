@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from .faults import Faults
 from .http import HttpError
@@ -265,7 +265,19 @@ def write(name: str, prompt: Prompt, faults: Faults) -> Script:
         raise HttpError(
             404, f"The model {name[:80]!r} does not exist.", code="model_not_found", param="model"
         )
-    return SCRIPTS.get(name, _text)(prompt, faults)
+    script = SCRIPTS.get(name, _text)(prompt, faults)
+    if faults.bad_arguments:
+        script = replace(script, items=tuple(map(_with_bad_arguments, script.items)))
+    return script if faults.outcome is None else replace(script, outcome=cast("Outcome", faults.outcome))
+
+
+def _with_bad_arguments(item: Item) -> Item:
+    """A function call whose arguments break off in the middle."""
+    return (
+        replace(item, arguments=item.arguments[: len(item.arguments) // 2])
+        if isinstance(item, ToolCall)
+        else item
+    )
 
 
 def _example(schema: Mapping[str, Any]) -> str:

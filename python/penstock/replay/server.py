@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from .faults import Faults
 from .http import Answer, ClientGone, Connection, HttpError, Request
-from .player import CHAT, RESPONSES, Dialect, Plan, Player, dump
+from .ledger import Asked, Seen, Stats
+from .player import CHAT, RESPONSES, Dialect, Plan, Player, dump, refusal
 from .recording import Recording
 from .scripts import SCRIPTS
 from .wire import Beat, Stop
 
-__all__ = ["ReplayServer", "Seen", "Stats"]
+__all__ = ["ReplayServer"]
 
 log = logging.getLogger("penstock.replay")
 
@@ -28,41 +28,6 @@ JSON = dict[str, Any]
 
 KEPT_REQUESTS: Final = 64
 CREDENTIALS: Final = frozenset({"authorization", "api-key", "x-api-key", "cookie", "proxy-authorization"})
-
-
-@dataclass(slots=True)
-class Stats:
-    """What the server has seen since it started; `GET /stats` shows it."""
-
-    connections: int = 0
-    requests: int = 0
-    refused: int = 0
-    """Requests answered with a status of 400 or more."""
-    streams: int = 0
-    """Event streams begun."""
-    completed: int = 0
-    """Answers of the generating routes, streams or not, written to their end."""
-    faulted: int = 0
-    """Those ended early because the request asked for it."""
-    aborted: int = 0
-    """Those whose client went away."""
-    active: int = 0
-    """Those being written now."""
-    body_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A request as it arrived, for tests that ask what a client sent; credentials are left out."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        """The body, parsed."""
-        return json.loads(self.body)
 
 
 class ReplayServer:
@@ -86,6 +51,8 @@ class ReplayServer:
         self.stats = Stats()
         self.seen: deque[Seen] = deque(maxlen=KEPT_REQUESTS)
         """The latest requests, oldest first."""
+        self.asked: deque[Asked] = deque(maxlen=KEPT_REQUESTS)
+        """The latest requests over WebSockets, oldest first."""
         self._address = (host, port)
         loaded = tuple(Recording.load(Path(path)) for path in recordings)
         self._player = Player(Faults.parse(faults), loaded)
@@ -211,15 +178,44 @@ class ReplayServer:
             raise HttpError(
                 404, f"Unknown request URL: {request.method} {request.path[:200]}.", code="unknown_url"
             )
+        if route is RESPONSES and "websocket" in request.headers.get("upgrade", "").lower():
+            await self._talk(connection, request, answer)
+            return
         allowed = ("POST",) if isinstance(route, Dialect) else ("GET", "HEAD")
         if request.method not in allowed:
             raise HttpError(405, f"Not allowed: {request.method}.", allow=", ".join(allowed))
         if isinstance(route, Dialect):
-            headers = {name: value for name, value in request.headers.items() if name not in CREDENTIALS}
-            self.seen.append(Seen(request.method, request.path, headers, request.body))
+            self._note(request)
             await self._perform(connection, answer, self._player.plan(request, route, answer.number))
         else:
             await self._whole(answer, dump(route()))
+
+    def _note(self, request: Request) -> None:
+        headers = {name: value for name, value in request.headers.items() if name not in CREDENTIALS}
+        self.seen.append(Seen(request.method, request.path, headers, request.body))
+
+    async def _talk(self, connection: Connection, request: Request, answer: Answer) -> None:
+        """Go over to the WebSocket mode. Raises `ClientGone` when that is over, `HttpError` to refuse it."""
+        self._note(request)
+        faults = self._player.wishes(request)
+        if not faults.upgrade:
+            raise HttpError(426, "WebSockets are not spoken here; use HTTP.", code="upgrade_refused")
+        if faults.status is not None:
+            raise refusal(faults.status)
+        try:
+            from .frames import WebSocket  # noqa: PLC0415 - the rest of the server needs no extra
+            from .websocket import Talk  # noqa: PLC0415
+        except ImportError:
+            raise HttpError(
+                501, "The WebSocket mode needs the extra: pip install 'penstock[websocket]'."
+            ) from None
+        answer.started, answer.keep_alive = True, False
+        socket = WebSocket(connection)
+        if not await socket.accept(request):
+            return
+        self.stats.websockets += 1
+        talk = Talk(socket, request, self._player, standing=faults, stats=self.stats, asked=self.asked)
+        await talk.run()
 
     def _models(self) -> JSON:
         names = [*SCRIPTS, *(recording.name for recording in self._player.recordings)]

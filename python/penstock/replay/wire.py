@@ -1,21 +1,21 @@
 """From events to what is written when: framing, faults and pacing, without a socket or a clock.
 
-`steps` turns an answer's events into bytes to write, silences and an end. Whoever holds the socket obeys
-them.
+`steps` turns an answer's events into bytes to write, silences and an end; `messages` does so for a WebSocket,
+which frames them itself. Whoever holds the socket obeys them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from itertools import count
 from typing import Final
 
 from .faults import Faults
 
-__all__ = ["DONE", "Beat", "Step", "Stop", "Wait", "frame", "steps"]
+__all__ = ["DONE", "Beat", "Step", "Stop", "Wait", "frame", "messages", "steps"]
 
 DONE: Final = b"data: [DONE]\n\n"
 
@@ -67,6 +67,17 @@ def steps(
     return _in_pieces(_up_to(lines, faults.cut_bytes), faults)
 
 
+def messages(
+    payloads: Iterable[bytes], faults: Faults, *, error_event: Callable[[], bytes]
+) -> Iterator[Step]:
+    """Apply faults to the events of one response over a WebSocket: each `bytes` is a message.
+
+    `Stop.FINISH` ends the response, the connection goes on.
+    """
+    plain = replace(faults, comment_every=0, json_error=None)
+    return _with_pace(_with_ends(_with_damage(payloads, plain), plain, error_event, b""), plain)
+
+
 def _with_damage(events: Iterable[bytes], faults: Faults) -> Iterator[bytes]:
     for index, event in enumerate(events):
         if index == faults.malformed:
@@ -79,7 +90,7 @@ def _with_damage(events: Iterable[bytes], faults: Faults) -> Iterator[bytes]:
 
 def _broken(event: bytes) -> bytes:
     """Leave half of the payload, which is then no JSON."""
-    start = event.find(b"data:") + len(b"data:")
+    start = event.find(b"data:") + len(b"data:")  # a WebSocket's payload has no such line and starts with "{"
     return event[: start + (len(event) - start) // 2].rstrip() + b"\n\n"
 
 
