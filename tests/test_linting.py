@@ -156,6 +156,11 @@ def delta_stored(events: Events) -> Events:
     return numbered(events)
 
 
+def delta_stored_and_never_done(events: Events) -> Events:
+    """The same, and the arguments never end: two defects, although both show in one event."""
+    return numbered(without(delta_stored(events), "arguments.done"))
+
+
 def order_of_output(events: Events) -> Events:
     events[-1]["response"]["output"].reverse()
     return events
@@ -294,6 +299,7 @@ DEFECTS: list[tuple[Callable[[Events], Events], set[str]]] = [
     (late_reasoning, set()),
     (completed_alone, {"PS101"}),
     (delta_stored, {"PS501"}),
+    (delta_stored_and_never_done, {"PS307", "PS503"}),
     (order_of_output, {"PS504"}),
     (length_completed, {"PS111"}),
     # LiteLLM: its fake streams and its bridge

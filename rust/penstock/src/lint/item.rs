@@ -114,6 +114,11 @@ impl ItemText {
         breach
     }
 
+    /// Whether deltas of its own string came.
+    pub(super) const fn is_begun(&self) -> bool {
+        self.own.touched
+    }
+
     /// Notes that a part begins.
     pub(super) fn add_part(&mut self, list: List, place: u64) {
         let list = if list == List::Content { &mut self.content } else { &mut self.summary };
