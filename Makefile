@@ -45,7 +45,7 @@ bench: $(VENV)/.bench
 bench-core:
 	cargo bench -p penstock
 
-bench-test: $(VENV)/.bench
+bench-test: $(VENV)/.bench $(VENV)/litellm
 	$(BIN)/python -m pytest benches --benchmark-disable
 	cargo bench -p penstock --quiet -- --test
 
@@ -96,8 +96,16 @@ $(VENV)/.demo $(VENV)/.dev $(VENV)/.bench: pyproject.toml $(CONSTRAINTS) | $(VEN
 	$(PIP_INSTALL) "$$(ls $(WHEELS)/*.whl)[$(EXTRA)]"
 	@touch $@
 
-# The openai SDK's other major version; the tests of the drop-in run in a second process that finds it first.
+# Releases that cannot stand beside the others: what needs them runs in a second process, which finds their folder
+# first. Each is made whole or not at all, and under the constraints that it can keep.
+APART = grep -vE '^($(1))==' $(CONSTRAINTS) > $(VENV)/$(@F).constraints && rm -rf $(VENV)/$(@F).part && mkdir -p $(@D) \
+	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(VENV)/$(@F).constraints \
+		--target $(VENV)/$(@F).part $(2) && mv $(VENV)/$(@F).part $@
+
+# The openai SDK's other major version.
 $(VENV)/openai/%: | $(VENV)/.dev
-	@mkdir -p $(@D)
-	grep -v '^openai==' $(CONSTRAINTS) > $@.constraints
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $@.constraints --target $@ 'openai==$*.*'
+	$(call APART,openai,'openai==$*.*')
+
+# LiteLLM needs openai before 3 and boto3, which needs python-dateutil before 3.
+$(VENV)/litellm: | $(VENV)/.bench
+	$(call APART,openai|python-dateutil,litellm==1.106.2 mcp)
