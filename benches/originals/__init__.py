@@ -1,0 +1,1 @@
+"""Responses streams as other libraries write them, made by those libraries themselves."""
