@@ -11,6 +11,7 @@ from penstock import errors
 TREE: dict[str, tuple[type[BaseException], ...]] = {
     "DecodeError": (errors.PenstockError, ValueError),
     "IllegalEvent": (errors.PenstockError, ValueError),
+    "UnhashableItem": (errors.PenstockError, TypeError, ValueError),
     "LimitExceeded": (errors.PenstockError,),
     "IncompleteStream": (errors.PenstockError,),
     "StreamTimeout": (errors.PenstockError, TimeoutError),
@@ -30,6 +31,7 @@ EXAMPLES: list[tuple[type[errors.PenstockError], dict[str, Any]]] = [
         {"limit": "max_line_bytes", "maximum": 8, "value": 9, "offset": 9, "events": ["one"]},
     ),
     (errors.IllegalEvent, {"rule": "after_item_done", "event": "response.output_text.delta"}),
+    (errors.UnhashableItem, {"reason": "type", "path": f"[0].{CANARY}"}),
     (errors.IncompleteStream, {"partial": {"output": [CANARY]}, "reason": "eof"}),
     (errors.StreamTimeout, {"kind": "idle", "seconds": 2.5, "partial": {"output": [CANARY]}}),
     (

@@ -14,6 +14,9 @@ import penstock
 
 PACKAGE = Path(penstock.__file__).parent
 
+OWN_MODULES = ("prefix",)
+"""Modules whose names the package does not repeat."""
+
 
 def sources() -> list[ModuleType]:
     """The modules that `penstock` re-exports from."""
@@ -23,7 +26,12 @@ def sources() -> list[ModuleType]:
 
 
 def public(module: ModuleType) -> list[str]:
-    return [name for name in module.__all__ if not name.startswith("_")]
+    return [name for name in module.__all__ if not name.startswith("_") and name not in own_modules()]
+
+
+def own_modules() -> set[str]:
+    """What the extension has for modules that users import by their own names."""
+    return {name for module in OWN_MODULES for name in importlib.import_module(f"penstock.{module}").__all__}
 
 
 def test_the_package_offers_the_union_of_its_modules() -> None:

@@ -22,6 +22,7 @@ from penstock import (
     Transcoder,
     _penstock,
 )
+from penstock.prefix import PrefixChain
 
 CHUNK = b'event: n\nid: 1\ndata: {"type":"x","delta":"y"}\n\n'
 
@@ -62,13 +63,28 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "close_item": (0,),
     **dict.fromkeys(("usage", "members", "error", "fail"), ("{}",)),
     "incomplete": ("max_output_tokens",),
+    "append": ("item",),
+    "extend": (["item"],),
+    "append_json": ("{}",),
+    "extend_json": ("[{}]",),
+    "prefix": (0,),
+    "truncate": (0,),
     "_restore": (b"{}", None, None, False, (False, 128, 4300)),
 }
 """Arguments of the methods that need some."""
 
+CHAINS: dict[str, Callable[[], tuple[Any, ...]]] = {
+    "PrefixChain.longest_match": lambda: (PrefixChain(),),
+    "PrefixIndex.longest_match": lambda: (PrefixChain(),),
+    "PrefixIndex.put": lambda: (PrefixChain(), "value"),
+    "PrefixIndex.get": lambda: (PrefixChain(),),
+    "PrefixIndex.remove": lambda: (PrefixChain(),),
+}
+"""Those that are spoiled themselves when a panic happens while they are read."""
+
 OPERATORS: dict[str, Callable[[Any], object]] = {
     "__init__": lambda made: type(made)(**CONSTRUCTOR.get(type(made).__name__, {})),
-    "__getitem__": lambda made: made["type"],
+    "__getitem__": lambda made: made[0 if isinstance(made, PrefixChain) else "type"],
     "__contains__": lambda made: "type" in made,
     "__iter__": iter,
     "__len__": len,
@@ -86,6 +102,7 @@ CONSTRUCTOR: dict[str, dict[str, Any]] = {
 }
 
 STORED = {
+    "PrefixChain": {"__hash__"},
     "Event": {"type", "id", "data", "flushed", "__bool__"},
     "ResponseEmitter": {"id"},
     "_Linter": {"rules"},
@@ -102,6 +119,9 @@ STORED = {
 LOCKED = sorted(name for name in _penstock.__all__ if hasattr(getattr(_penstock, name), "feed"))
 """The classes that serve one caller at a time. A spoiled object can still be shown."""
 
+SHOWN = (*LOCKED, "PrefixChain", "PrefixIndex")
+"""The classes whose objects can be shown whatever happened to them."""
+
 
 def classes() -> list[type]:
     return [thing for name in _penstock.__all__ if inspect.isclass(thing := getattr(_penstock, name))]
@@ -115,7 +135,7 @@ def entries() -> list[tuple[str, str]]:
         names = [name for name in vars(cls) if not name.startswith("_") or name == "_restore"]
         operators = [name for name in OPERATORS if name == "__init__" or name in vars(cls)]
         found += [(cls.__name__, name) for name in [*names, *operators] if name not in plain]
-    return [(cls, name) for cls, name in found if name != "__repr__" or cls not in LOCKED]
+    return [(cls, name) for cls, name in found if name != "__repr__" or cls not in SHOWN]
 
 
 def make(name: str) -> Any:
@@ -127,7 +147,8 @@ def enter(made: Any, name: str) -> object:
     if name in OPERATORS:
         return OPERATORS[name](made)
     if callable(getattr(type(made), name)):
-        return getattr(made, name)(*ARGUMENTS.get(name, ()))
+        chains = CHAINS.get(f"{type(made).__name__}.{name}")
+        return getattr(made, name)(*(chains() if chains else ARGUMENTS.get(name, ())))
     return getattr(made, name)
 
 

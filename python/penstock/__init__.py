@@ -30,6 +30,7 @@ from penstock.errors import (
     PreviousResponseNotFound,
     ResponseError,
     StreamTimeout,
+    UnhashableItem,
 )
 from penstock.linting import Finding, lint
 from penstock.stats import StreamStats
@@ -59,6 +60,7 @@ __all__ = [
     "StreamStats",
     "StreamTimeout",
     "Transcoder",
+    "UnhashableItem",
     "lint",
     "synthesize",
     "write_sse",

@@ -1,10 +1,13 @@
 """Stub of the extension module; checked against it by stubtest."""
 
 from builtins import bytes as _bytes
-from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
-from typing import Any, Literal, Self, final, overload
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
+from types import GenericAlias
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, final, overload
 
 from _typeshed import ReadableBuffer as Buffer
+
+_V = TypeVar("_V")
 
 __all__ = [
     "ChatAccumulator",
@@ -12,12 +15,16 @@ __all__ = [
     "Event",
     "Limits",
     "PartialJSON",
+    "PrefixChain",
+    "PrefixIndex",
     "ResponseAccumulator",
     "ResponseEmitter",
     "Transcoder",
     "_Linter",
     "__version__",
     "_panic_next",
+    "hash_items",
+    "hash_json",
     "synthesize",
     "write_sse",
 ]
@@ -448,3 +455,56 @@ def write_sse(
     comment: str | None = None,
 ) -> _bytes:
     """One frame of an event stream: what a reader gets is what was given, or the call raises."""
+
+def hash_items(items: Any, /, *, allow_nan: bool = True) -> str:
+    """The SHA-256, in hexadecimal, of `json.dumps(items, sort_keys=True)`, straight from the objects."""
+
+def hash_json(data: Buffer | str, /, *, limits: Limits | None = None) -> str:
+    """`hash_items(json.loads(data))`, without the objects."""
+
+@final
+class PrefixChain:
+    """A digest for every prefix of a list of items; adding one costs that item alone, a copy nothing."""
+
+    def __new__(
+        cls,
+        items: Iterable[Any] | None = None,
+        *,
+        salt: Buffer | str | None = None,
+        model: str | None = None,
+        context: Any = None,
+    ) -> Self: ...
+    def append(self, item: Any, /) -> None: ...
+    def extend(self, items: Iterable[Any], /) -> None: ...
+    def append_json(self, data: Buffer | str, /, *, limits: Limits | None = None) -> None: ...
+    def extend_json(self, data: Buffer | str, /, *, limits: Limits | None = None) -> None: ...
+    @property
+    def digest(self) -> _bytes: ...
+    @property
+    def hexdigest(self) -> str: ...
+    def copy(self) -> PrefixChain: ...
+    def prefix(self, length: int, /) -> PrefixChain: ...
+    def truncate(self, length: int, /) -> None: ...
+    def longest_match(self, other: PrefixChain, /) -> int: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, length: int, /) -> _bytes: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    def __copy__(self) -> PrefixChain: ...
+    def __deepcopy__(self, _memo: Any) -> PrefixChain: ...
+
+@final
+class PrefixIndex(Generic[_V]):
+    """A bounded map from prefixes to what they lead to; the entry used longest ago goes first."""
+
+    def __new__(cls, capacity: int = 10_000) -> Self: ...
+    def put(self, chain: PrefixChain, value: _V, /, length: int | None = None) -> None: ...
+    def longest_match(self, chain: PrefixChain, /) -> tuple[int, _V] | None: ...
+    def get(self, chain: PrefixChain, /, length: int | None = None) -> _V | None: ...
+    def remove(self, chain: PrefixChain, /, length: int | None = None) -> bool: ...
+    def clear(self) -> None: ...
+    @property
+    def capacity(self) -> int: ...
+    def __len__(self) -> int: ...
+    @classmethod
+    def __class_getitem__(cls, key: Any) -> GenericAlias: ...

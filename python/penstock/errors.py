@@ -4,6 +4,7 @@
     └── PenstockError
         ├── DecodeError (ValueError)           the bytes are not what the framing or JSON demands
         ├── IllegalEvent (ValueError)          a call that would have written what the dialect does not allow
+        ├── UnhashableItem (TypeError, ValueError)   an object that has no JSON text to hash
         ├── LimitExceeded                      the input is larger than `Limits` allows
         ├── IncompleteStream                   the stream ended without a terminal event
         ├── StreamTimeout (TimeoutError)       the upstream was silent, or the stream took too long
@@ -40,6 +41,7 @@ __all__ = [
     "PreviousResponseNotFound",
     "ResponseError",
     "StreamTimeout",
+    "UnhashableItem",
 ]
 
 MAX_BODY_BYTES: Final = 64 * 1024
@@ -89,6 +91,21 @@ class IllegalEvent(PenstockError, ValueError):
         super().__init__(message)
         self.rule = rule
         self.event = event
+
+
+class UnhashableItem(PenstockError, TypeError, ValueError):
+    """An object that has no JSON text to hash; `json.dumps` raises a TypeError or a ValueError, and this is both.
+
+    Attributes:
+        reason: ``"type"`` (no JSON value), ``"key"`` (no JSON key), ``"key_order"`` (keys that cannot be sorted),
+            ``"not_finite"``, ``"digits"`` (an integer too long to be written), ``"depth"`` or ``"cycle"``.
+        path: where it stands, such as ``"[3].content[0].x"``; empty for the object itself.
+    """
+
+    def __init__(self, message: str, *, reason: str, path: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.path = path
 
 
 class LimitExceeded(PenstockError):

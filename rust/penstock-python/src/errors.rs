@@ -65,13 +65,17 @@ fn panic_once() {
 /// Takes the state of an object that serves one caller at a time. A panic while it is held spoils the object.
 pub(crate) fn lock<'a, T>(py: Python<'_>, state: &'a Mutex<T>) -> PyResult<MutexGuard<'a, T>> {
     let state = state.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => {
-            construct(py, "ConcurrencyError", "another thread or task is using this object", |_| Ok(()))
-        }
+        TryLockError::WouldBlock => concurrent(py),
         TryLockError::Poisoned(_) => internal(py),
     });
     rehearse();
     state
+}
+
+/// `ConcurrencyError`: two used one object at once.
+#[cold]
+pub(crate) fn concurrent(py: Python<'_>) -> PyErr {
+    construct(py, "ConcurrencyError", "another thread or task is using this object", |_| Ok(()))
 }
 
 /// `InternalError`: a bug of penstock's own.

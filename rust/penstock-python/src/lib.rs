@@ -4,6 +4,7 @@
 
 mod chat_accumulator;
 mod decoder;
+mod dumps;
 mod emitter;
 mod errors;
 mod event;
@@ -13,6 +14,7 @@ mod json;
 mod limits;
 mod lint;
 mod partial;
+mod prefix;
 mod response_accumulator;
 mod strings;
 mod synthesize;
@@ -42,6 +44,14 @@ mod _penstock {
     use crate::lint::_Linter;
     #[pymodule_export]
     use crate::partial::PartialJSON;
+    #[pymodule_export]
+    use crate::prefix::PrefixChain;
+    #[pymodule_export]
+    use crate::prefix::PrefixIndex;
+    #[pymodule_export]
+    use crate::prefix::hash_items;
+    #[pymodule_export]
+    use crate::prefix::hash_json;
     #[pymodule_export]
     use crate::response_accumulator::ResponseAccumulator;
     #[pymodule_export]

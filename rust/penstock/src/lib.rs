@@ -16,6 +16,7 @@ mod lifecycle;
 mod limits;
 mod lint;
 mod ndjson;
+pub mod prefix;
 mod rule;
 mod shape;
 mod simd;

@@ -4,6 +4,8 @@
 //! Bytes that are not UTF-8 are allowed inside strings: the event-stream format replaces them with U+FFFD
 //! when they are decoded, and an ASCII byte never belongs to a broken sequence.
 
+mod ascii;
+mod canonical;
 mod cursor;
 mod partial;
 mod partial_text;
@@ -13,6 +15,8 @@ mod visit;
 mod walk;
 mod write;
 
+pub use ascii::{Out, write_float, write_latin1, write_utf16, write_utf32, write_wtf8};
+pub use canonical::{CanonicalElement, canonical_elements, canonicalize};
 pub use cursor::{Cursor, Kind, Number, RawStr};
 pub use partial::{PartialJson, PartialSink, PartialState};
 pub(crate) use text::append_wtf8;

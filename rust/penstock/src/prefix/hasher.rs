@@ -1,0 +1,99 @@
+//! SHA-256 behind a buffer, so that a text may be written in small pieces.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::error::Error;
+use crate::json::{Out, canonicalize};
+use crate::limits::Limits;
+
+/// A SHA-256 digest.
+pub type Digest = [u8; 32];
+
+/// Bytes gathered before they are hashed: many pieces of a text, and whole blocks of the hash.
+const GATHERED: usize = 1024;
+
+/// A SHA-256 that is written piece by piece.
+#[derive(Clone)]
+pub struct Hasher {
+    state: Sha256,
+    gathered: [u8; GATHERED],
+    filled: usize,
+}
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Self { state: Sha256::new(), gathered: [0; GATHERED], filled: 0 }
+    }
+}
+
+impl Hasher {
+    /// A hash of nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The digest of all that was written.
+    #[must_use]
+    pub fn finish(mut self) -> Digest {
+        self.state.update(self.gathered.get(..self.filled).unwrap_or_default());
+        self.state.finalize().into()
+    }
+
+    /// Takes what does not fit behind what is gathered.
+    #[inline(never)]
+    fn spill(&mut self, bytes: &[u8]) {
+        let room = self.gathered.get_mut(self.filled..).unwrap_or_default();
+        let (head, rest) = bytes.split_at(room.len().min(bytes.len()));
+        room.iter_mut().zip(head).for_each(|(slot, &byte)| *slot = byte);
+        self.state.update(self.gathered);
+        // Whole blocks of the hash need no gathering.
+        let (whole, tail) = rest.split_at(rest.len() - rest.len() % GATHERED);
+        self.state.update(whole);
+        if let Some(slots) = self.gathered.get_mut(..tail.len()) {
+            slots.copy_from_slice(tail);
+        }
+        self.filled = tail.len();
+    }
+}
+
+impl Out for Hasher {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        match self.gathered.get_mut(self.filled..self.filled + bytes.len()) {
+            Some(slots) => {
+                slots.copy_from_slice(bytes);
+                self.filled += bytes.len();
+            }
+            None => self.spill(bytes),
+        }
+    }
+}
+
+/// The SHA-256 of `json.dumps(json.loads(text), sort_keys=True)`, which pipecat takes of a conversation's items.
+/// Of the limits, `max_depth` and `max_number_digits` apply.
+pub fn hash_json(text: &[u8], limits: &Limits) -> Result<Digest, Error> {
+    let mut hasher = Hasher::new();
+    canonicalize(text, limits, &mut hasher)?;
+    Ok(hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest as _, Sha256};
+
+    use super::{GATHERED, Hasher};
+    use crate::json::Out;
+
+    #[test]
+    fn pieces_of_any_length_hash_as_one() {
+        let text: Vec<u8> = (0..5 * GATHERED).map(|place| (place * 7 % 251) as u8).collect();
+        let expected: [u8; 32] = Sha256::digest(&text).into();
+        for length in [1, 2, 63, 64, 65, GATHERED - 1, GATHERED, GATHERED + 1, 3 * GATHERED + 5, text.len()] {
+            let mut hasher = Hasher::new();
+            text.chunks(length).for_each(|piece| hasher.write(piece));
+            assert_eq!(hasher.finish(), expected, "{length}");
+        }
+        assert_eq!(Hasher::new().finish(), <[u8; 32]>::from(Sha256::digest(b"")));
+    }
+}
