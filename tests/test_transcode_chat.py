@@ -157,6 +157,28 @@ ROWS: dict[str, tuple[list[Json], list[Json], str]] = {
         ],
         "stop",
     ),
+    "annotation of no more than an address": (
+        [
+            string(
+                "output_text.annotation.added",
+                part=0,
+                annotation_index=0,
+                annotation={"type": "url_citation", "url": "u"},
+            ),
+            ended(),
+        ],
+        [
+            {
+                "annotations": [
+                    {
+                        "type": "url_citation",
+                        "url_citation": {"url": "u", "title": "", "start_index": 0, "end_index": 0},
+                    }
+                ]
+            }
+        ],
+        "stop",
+    ),
     "encrypted thinking blocks": (
         [
             done(

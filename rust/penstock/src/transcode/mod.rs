@@ -4,6 +4,7 @@
 //! Responses API are written by the [`Emitter`](crate::Emitter) alone.
 
 mod chat_to_responses;
+mod citation;
 mod failure;
 mod responses_to_chat;
 mod rules;

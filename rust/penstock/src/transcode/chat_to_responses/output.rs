@@ -6,9 +6,10 @@ use crate::dialect::chat::{elements, is_blank};
 use crate::emit::{Emitter, ItemStatus, NewItem, PartKind};
 use crate::error::Error;
 use crate::event::{EventType, string};
-use crate::json::{RawStr, push_key, push_string};
+use crate::json::push_string;
+use crate::transcode::citation::push_citation;
 use crate::transcode::rules;
-use crate::transcode::usage::{member, push_others};
+use crate::transcode::usage::member;
 
 use super::accounts::{Accounts, clean};
 use super::calls::Calls;
@@ -322,32 +323,19 @@ impl Output {
 
 /// The annotation of a Responses text that `element` stands for: an address, or an annotation of a completion.
 fn annotation(element: &[u8]) -> Option<Vec<u8>> {
-    let mut out = br#"{"type":"url_citation","#.to_vec();
+    let mut out = br#"{"type":"url_citation""#.to_vec();
     if let Some(url) = string(element) {
-        out.extend_from_slice(br#""url":"#);
-        push_text(url, &mut out);
-        out.extend_from_slice(br#","title":"","start_index":0,"end_index":0}"#);
-        return Some(out);
+        let mut citation = br#"{"url":"#.to_vec();
+        push_string(&url.decoded(), &mut citation);
+        citation.push(b'}');
+        push_citation(&citation, &mut out);
+    } else if let Some(nested) = member(element, "url_citation").filter(|nested| nested.starts_with(b"{")) {
+        push_citation(nested, &mut out);
+    } else {
+        // Some servers write it as Responses does.
+        string(member(element, "type")?).filter(|kind| kind.raw == b"url_citation")?;
+        push_citation(element, &mut out);
     }
-    if let Some(citation) = member(element, "url_citation").filter(|citation| citation.starts_with(b"{")) {
-        out.pop();
-        push_others(citation, &["type"], &mut out);
-        for (key, nothing) in
-            [("url", &b"\"\""[..]), ("title", b"\"\""), ("start_index", b"0"), ("end_index", b"0")]
-        {
-            if member(citation, key).is_none() {
-                out.push(b',');
-                push_key(key, &mut out);
-                out.extend_from_slice(nothing);
-            }
-        }
-        out.push(b'}');
-        return Some(out);
-    }
-    // Some servers write it as Responses does.
-    (string(member(element, "type")?)?.raw == b"url_citation").then(|| element.to_vec())
-}
-
-fn push_text(text: RawStr<'_>, out: &mut Vec<u8>) {
-    push_string(&text.decoded(), out);
+    out.push(b'}');
+    Some(out)
 }

@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::event::{EventType, Field, Fields, index, string};
 use crate::limits::{Limit, Limits};
 use crate::shape::Scanner;
+use crate::transcode::citation::push_citation;
 use crate::transcode::failure::Failure;
 use crate::transcode::{rules, usage};
 
@@ -207,7 +208,7 @@ impl ResponsesToChat {
             return;
         }
         let mut citation = vec![b'{'];
-        usage::push_others(annotation, &["type"], &mut citation);
+        push_citation(annotation, &mut citation);
         citation.push(b'}');
         let list = [b"[{\"type\":\"url_citation\",\"url_citation\":", &*citation, b"}]"].concat();
         self.chunks.raw("annotations", &list, &mut self.out);
