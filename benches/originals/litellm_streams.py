@@ -3,8 +3,8 @@
     python litellm_streams.py URL NAME…
 
 Of a name that begins with "replay-" it is the fake stream of the upstream's response, of others what the
-bridge makes of the upstream's chat stream. LiteLLM cannot work with the openai package's 3.x, so this runs in a
-process that finds LiteLLM's own packages first.
+bridge makes of the upstream's chat stream. LiteLLM cannot work with the openai package's 3.x, so this runs in
+a process that finds LiteLLM's own packages first.
 """
 
 from __future__ import annotations
