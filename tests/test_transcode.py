@@ -584,6 +584,9 @@ def test_recordings_in_any_split(recording: list[bytes]) -> None:
     size = len(stream)
     for step in (1, 7, 1000, max(1, size // 3)):
         assert run(stream[at : at + step] for at in range(0, size, step)) == whole
+    # Every place to cut a short one in two; of a long one, places that fall on all parts of its chunks.
+    for cut in range(0, size, 1 if size < 20_000 else 211):
+        assert run([stream[:cut], stream[cut:]]) == whole
 
 
 def completions(stream: bytes) -> list[Json]:
@@ -599,6 +602,10 @@ def test_recordings_there_and_back(recording: list[bytes]) -> None:
     there, back = to_responses(), to_chat(include_usage=True)
     written = back.feed(there.feed(stream) + there.finish()) + back.finish()
     assert written.endswith(b"data: [DONE]\n\n")
+    for step in (1, 1000):
+        there, back = to_responses(), to_chat(include_usage=True)
+        pieces = [back.feed(there.feed(stream[at : at + step])) for at in range(0, len(stream), step)]
+        assert b"".join(pieces) + back.feed(there.finish()) + back.finish() == written
     before, [after] = completions(stream), completions(written)
 
     def texts(completion: Json) -> str:
