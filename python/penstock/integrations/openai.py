@@ -85,7 +85,7 @@ class _Feed:
         self._response: Any = stream.response
         self._process = client._process_response_data
         self._with_name = stream._options is not None and bool(stream._options.synthesize_event_and_data)
-        # From 3.52 on, some of the SDK's APIs ask for their events as they come: an "error" member is data there.
+        # From 3.52 on, some of the SDK's APIs ask for events as they come: an "error" member is data there.
         self._as_it_comes = getattr(stream._options, "stream_mode", "legacy") == "events"
 
         models = EventModels.of(typing.cast("Any", self._cast_to))
