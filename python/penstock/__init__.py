@@ -12,10 +12,12 @@ from penstock._penstock import (
     Event,
     Limits,
     PartialJSON,
+    Relay,
     ResponseAccumulator,
     ResponseEmitter,
     Transcoder,
     synthesize,
+    write_events,
     write_sse,
 )
 from penstock.errors import (
@@ -53,6 +55,7 @@ __all__ = [
     "PartialJSON",
     "PenstockError",
     "PreviousResponseNotFound",
+    "Relay",
     "ResponseAccumulator",
     "ResponseEmitter",
     "ResponseError",
@@ -63,5 +66,6 @@ __all__ = [
     "UnhashableItem",
     "lint",
     "synthesize",
+    "write_events",
     "write_sse",
 ]

@@ -17,6 +17,7 @@ __all__ = [
     "PartialJSON",
     "PrefixChain",
     "PrefixIndex",
+    "Relay",
     "ResponseAccumulator",
     "ResponseEmitter",
     "Transcoder",
@@ -26,6 +27,7 @@ __all__ = [
     "hash_items",
     "hash_json",
     "synthesize",
+    "write_events",
     "write_sse",
 ]
 __version__: str
@@ -272,6 +274,36 @@ class PartialJSON:
     def state(self) -> Literal["empty", "incomplete", "complete", "invalid"]: ...
 
 @final
+class Relay:
+    """Passes one event stream through: bytes in, the same bytes out, and always a truthful end."""
+
+    def __new__(
+        cls,
+        *,
+        dialect: Literal["auto", "responses", "chat", "messages"] = "auto",
+        hold: bool = False,
+        limits: Limits | None = None,
+    ) -> Self: ...
+    def feed(self, chunk: Buffer, /) -> bytes: ...
+    def finish(self) -> bytes: ...
+    def fail(self, message: str, /, *, code: str = "server_error") -> bytes: ...
+    def release(self, *, usage: Mapping[str, Any] | str | bytes | None = None) -> bytes: ...
+    @property
+    def held(self) -> bool: ...
+    @property
+    def ended(self) -> bool: ...
+    @property
+    def dialect(self) -> Literal["responses", "chat", "messages"] | None: ...
+    @property
+    def terminal(self) -> str | None: ...
+    @property
+    def events(self) -> int: ...
+    @property
+    def usage(self) -> dict[str, Any] | None: ...
+    def snapshot(self) -> dict[str, Any] | None: ...
+    def final(self) -> dict[str, Any]: ...
+
+@final
 class ResponseEmitter:
     """Writes the events of one Responses stream; an illegal call raises and changes nothing."""
 
@@ -446,6 +478,12 @@ def synthesize(
     compat: Literal["litellm"] | None = None,
     limits: Limits | None = None,
 ) -> Iterator[str]: ...
+def write_events(
+    events: Event | Buffer | str | dict[str, Any] | Sequence[Event | Buffer | str | dict[str, Any]],
+    /,
+    *,
+    id: str | None = None,
+) -> _bytes: ...
 def write_sse(
     data: str | Buffer | None = None,
     *,

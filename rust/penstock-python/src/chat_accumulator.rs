@@ -274,7 +274,7 @@ impl ChatAccumulator {
     }
 }
 
-const fn terminal_name(terminal: ChatTerminal) -> &'static str {
+pub(crate) const fn terminal_name(terminal: ChatTerminal) -> &'static str {
     match terminal {
         ChatTerminal::FinishReason => "finish_reason",
         ChatTerminal::Done => "[DONE]",

@@ -15,11 +15,13 @@ mod limits;
 mod lint;
 mod partial;
 mod prefix;
+mod relay;
 mod response_accumulator;
 mod strings;
 mod synthesize;
 mod template;
 mod transcoder;
+mod write_events;
 
 use pyo3::prelude::*;
 
@@ -53,11 +55,15 @@ mod _penstock {
     #[pymodule_export]
     use crate::prefix::hash_json;
     #[pymodule_export]
+    use crate::relay::Relay;
+    #[pymodule_export]
     use crate::response_accumulator::ResponseAccumulator;
     #[pymodule_export]
     use crate::synthesize::synthesize;
     #[pymodule_export]
     use crate::transcoder::Transcoder;
+    #[pymodule_export]
+    use crate::write_events::write_events;
 
     use pyo3::prelude::*;
 

@@ -17,6 +17,7 @@ mod limits;
 mod lint;
 mod ndjson;
 pub mod prefix;
+mod relay;
 mod rule;
 mod shape;
 mod simd;
@@ -26,7 +27,7 @@ mod transcode;
 mod vocabulary;
 
 pub use accumulate::{
-    Arguments, ChatAccumulator, ChatCall, ChatTerminal, Fed, FinalResponse, FunctionCall,
+    Arguments, ChatAccumulator, ChatCall, ChatTerminal, Fed, FinalResponse, FunctionCall, Owed,
     ResponseAccumulator, ResponseOptions, ResponseTerminal, ResponseView,
 };
 pub use decoder::{Decoder, DecoderOptions, EndOfInput, Frame, Framing, Malformed, Piece, Sink};
@@ -38,6 +39,7 @@ pub use error::{Error, JsonReason, TextReason};
 pub use event::{EventType, Field, Fields, Head, Span};
 pub use limits::{Limit, Limits};
 pub use lint::{Finding, LintOptions, Linter};
+pub use relay::{Relay, RelayDialect, RelayOptions};
 pub use rule::Rule;
 pub use shape::{Fillings, Hole, Scanner, Shape};
 pub use synthesize::{SliceUnit, Synthesis, SynthesizeOptions, synthesize};

@@ -14,6 +14,6 @@ pub(crate) use text::Meter;
 
 pub use chat::{ChatAccumulator, ChatCall, ChatTerminal};
 pub use responses::{
-    Arguments, Fed, FinalResponse, FunctionCall, ResponseAccumulator, ResponseOptions, ResponseTerminal,
-    ResponseView,
+    Arguments, Fed, FinalResponse, FunctionCall, Owed, ResponseAccumulator, ResponseOptions,
+    ResponseTerminal, ResponseView,
 };

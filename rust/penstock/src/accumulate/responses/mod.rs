@@ -5,6 +5,7 @@
 //! `completed` is never invented, and a response without terminal event stays unfinished. Lenient accumulators
 //! make the best of any sequence of events and count what was odd; strict ones refuse it and stay as they were.
 
+mod closing;
 mod context;
 mod item;
 mod items;
@@ -36,6 +37,7 @@ use lane::Lane;
 use oddity::Oddity;
 
 pub use crate::dialect::responses::ResponseTerminal;
+pub use closing::Owed;
 pub use outcome::FinalResponse;
 pub use read::FunctionCall;
 pub use view::{Arguments, ResponseView};

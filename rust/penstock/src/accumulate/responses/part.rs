@@ -246,6 +246,16 @@ impl Part {
         self.done = true;
     }
 
+    /// Whether the server has sent this part whole.
+    pub(super) const fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// The string of this part as far as it came, unless the server has said that it is whole.
+    pub(super) fn open_string(&self) -> Option<(Channel, &[u8])> {
+        self.channel.filter(|_| !self.value.is_ended()).map(|channel| (channel, self.value.text().as_bytes()))
+    }
+
     /// Takes over what was streamed into `other`.
     pub(super) fn take_text_of(&mut self, other: &mut Self) {
         self.value = std::mem::take(&mut other.value);
@@ -272,9 +282,7 @@ impl Part {
             Ok(())
         };
         let logprobs = |out: &mut Vec<u8>| {
-            out.push(b'[');
-            out.extend_from_slice(&self.logprobs);
-            out.push(b']');
+            self.write_logprobs(out);
             Ok(())
         };
         let mut edits = Vec::with_capacity(3);
@@ -292,6 +300,13 @@ impl Part {
             return Ok(());
         }
         patch(&self.raw, &edits, out)
+    }
+
+    /// Appends the log probabilities that came, as a list.
+    pub(super) fn write_logprobs(&self, out: &mut Vec<u8>) {
+        out.push(b'[');
+        out.extend_from_slice(&self.logprobs);
+        out.push(b']');
     }
 
     /// Appends the characters of an `output_text` part.

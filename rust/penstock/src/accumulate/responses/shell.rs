@@ -105,6 +105,12 @@ impl Shell {
         Ok(())
     }
 
+    /// The commands that the server has not said are whole, with their index.
+    pub(super) fn open_commands(&self) -> impl Iterator<Item = (u64, &Text)> {
+        let open = self.commands.iter().filter(|(_, command)| !command.is_ended());
+        open.map(|(&index, command)| (index, command.text()))
+    }
+
     pub(super) fn has_commands(&self) -> bool {
         !self.commands.is_empty()
     }

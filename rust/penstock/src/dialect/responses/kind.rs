@@ -1,7 +1,7 @@
 //! Kinds of items, the strings that stream into them, and what an event about an unknown one implies.
 
 use crate::dialect::responses::object::decoded;
-use crate::event::Field;
+use crate::event::{EventType, Field};
 use crate::json::{push_key, push_string};
 
 /// The lists of parts an item can hold.
@@ -60,6 +60,22 @@ impl Channel {
             Self::Diff => Field::Diff,
             Self::Command => Field::Command,
         }
+    }
+
+    /// The event that brings the whole string.
+    pub(crate) const fn whole(self) -> Option<EventType> {
+        Some(match self {
+            Self::Text => EventType::OutputTextDone,
+            Self::Refusal => EventType::RefusalDone,
+            Self::ReasoningText => EventType::ReasoningTextDone,
+            Self::SummaryText => EventType::ReasoningSummaryTextDone,
+            Self::FunctionArguments => EventType::FunctionCallArgumentsDone,
+            Self::CustomInput => EventType::CustomToolCallInputDone,
+            Self::McpArguments => EventType::McpCallArgumentsDone,
+            Self::Code => EventType::CodeInterpreterCallCodeDone,
+            Self::Diff => EventType::ApplyPatchCallOperationDiffDone,
+            Self::Command => return None,
+        })
     }
 
     /// The kind of item an event of this channel implies.
