@@ -21,8 +21,10 @@ from penstock._penstock import (
     write_sse,
 )
 from penstock.errors import (
+    ClientDisconnected,
     ConcurrencyError,
     DecodeError,
+    GuardFailed,
     IllegalEvent,
     IncompleteStream,
     InternalError,
@@ -41,11 +43,13 @@ from penstock.stream import AsyncStream, Stream
 __all__ = [
     "AsyncStream",
     "ChatAccumulator",
+    "ClientDisconnected",
     "ConcurrencyError",
     "DecodeError",
     "Decoder",
     "Event",
     "Finding",
+    "GuardFailed",
     "IllegalEvent",
     "IncompleteStream",
     "InternalError",

@@ -280,7 +280,7 @@ class Relay:
     def __new__(
         cls,
         *,
-        dialect: Literal["auto", "responses", "chat", "messages"] = "auto",
+        dialect: Literal["auto", "responses", "chat", "messages"] | None = "auto",
         hold: bool = False,
         limits: Limits | None = None,
     ) -> Self: ...

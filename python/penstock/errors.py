@@ -9,6 +9,8 @@
         ├── IncompleteStream                   the stream ended without a terminal event
         ├── StreamTimeout (TimeoutError)       the upstream was silent, or the stream took too long
         ├── ResponseError                      the upstream answered with an error instead of a stream
+        ├── ClientDisconnected                 the client left before the stream had ended
+        ├── GuardFailed                        a hook that guards the stream refused it
         ├── InvalidResponseId                  a response id that is forged, foreign or damaged
         ├── PreviousResponseNotFound           a `previous_response_id` that no store knows
         ├── ConcurrencyError (RuntimeError)    two threads or tasks used one object at once
@@ -30,8 +32,10 @@ if TYPE_CHECKING:
 _E = TypeVar("_E", bound="PenstockError")
 
 __all__ = [
+    "ClientDisconnected",
     "ConcurrencyError",
     "DecodeError",
+    "GuardFailed",
     "IllegalEvent",
     "IncompleteStream",
     "InternalError",
@@ -209,6 +213,30 @@ class ResponseError(PenstockError):
         self.param = param
         self.request_id = request_id
         self.body = bytes(body[:MAX_BODY_BYTES])
+
+
+class ClientDisconnected(PenstockError):
+    """The client left, or stopped reading, before the stream had ended.
+
+    Attributes:
+        partial: the object as far as it came; None if nothing came, or nothing was accumulated.
+    """
+
+    def __init__(self, message: str, *, partial: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.partial = partial
+
+
+class GuardFailed(PenstockError):
+    """A hook that guards a stream refused it, or failed. A guard raises it with words for the client to read.
+
+    Attributes:
+        code: the error's code on the wire.
+    """
+
+    def __init__(self, message: str, *, code: str = "content_filter") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class InvalidResponseId(PenstockError):

@@ -21,7 +21,8 @@ use crate::limits::Limits;
 /// is open and `response.failed`; all others with an `error` event.
 ///
 /// Args:
-///     dialect: "responses", "chat", "messages", or "auto" to find it by the first event that tells.
+///     dialect: "responses", "chat", "messages", or "auto" to find it by the first event that tells. With None nothing
+///         is accumulated and no end is known: half frames are held, and that is all.
 ///     hold: keep the event that ends the stream back: the terminal event, the chunk with the final usage, or `[DONE]`.
 ///         `held` tells that it has come, and `release()` gives it. What must happen before the client knows of the
 ///         end happens in between.
@@ -69,14 +70,15 @@ impl Relay {
 impl Relay {
     #[new]
     #[pyo3(signature = (*, dialect="auto", hold=false, limits=None))]
-    fn new(py: Python<'_>, dialect: &str, hold: bool, limits: Option<&Limits>) -> PyResult<Self> {
+    fn new(py: Python<'_>, dialect: Option<&str>, hold: bool, limits: Option<&Limits>) -> PyResult<Self> {
         guard(py, || {
             let dialect = match dialect {
-                "auto" => None,
-                "responses" => Some(RelayDialect::Responses),
-                "chat" => Some(RelayDialect::Chat),
-                "messages" => Some(RelayDialect::Messages),
-                other => {
+                None => Some(RelayDialect::Framing),
+                Some("auto") => None,
+                Some("responses") => Some(RelayDialect::Responses),
+                Some("chat") => Some(RelayDialect::Chat),
+                Some("messages") => Some(RelayDialect::Messages),
+                Some(other) => {
                     let words = "\"auto\", \"responses\", \"chat\" or \"messages\"";
                     return Err(unknown("dialect", other, words));
                 }
@@ -169,11 +171,12 @@ impl Relay {
     #[getter]
     fn dialect(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
         self.ask(py, |relay| {
-            Ok(relay.dialect().map(|dialect| match dialect {
-                RelayDialect::Chat => "chat",
-                RelayDialect::Messages => "messages",
-                _ => "responses",
-            }))
+            Ok(match relay.dialect() {
+                Some(RelayDialect::Chat) => Some("chat"),
+                Some(RelayDialect::Messages) => Some("messages"),
+                Some(RelayDialect::Responses) => Some("responses"),
+                _ => None,
+            })
         })
     }
 

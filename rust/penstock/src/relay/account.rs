@@ -23,6 +23,7 @@ pub(super) enum Account {
     Messages {
         ended: bool,
     },
+    Framing,
     Unknown,
 }
 
@@ -36,6 +37,7 @@ impl Account {
             }
             Some(RelayDialect::Chat) => Self::Chat(Box::new(ChatAccumulator::new(limits, false))),
             Some(RelayDialect::Messages) => Self::Messages { ended: false },
+            Some(RelayDialect::Framing) => Self::Framing,
         }
     }
 
@@ -44,6 +46,7 @@ impl Account {
             Self::Responses(_) => Some(RelayDialect::Responses),
             Self::Chat(_) => Some(RelayDialect::Chat),
             Self::Messages { .. } => Some(RelayDialect::Messages),
+            Self::Framing => Some(RelayDialect::Framing),
             Self::Undecided(_) | Self::Unknown => None,
         }
     }
@@ -75,7 +78,7 @@ impl Account {
                 *ended |= matches!(kind, Some(b"message_stop" | b"error"));
                 Ok(*ended)
             }
-            Self::Unknown => Ok(false),
+            Self::Framing | Self::Unknown => Ok(false),
             Self::Undecided(events) => {
                 *events += 1;
                 match dialect_of(payload, name) {
@@ -103,6 +106,7 @@ impl Account {
             }
             Self::Chat(chat) => chat.terminal().is_some(),
             Self::Messages { ended } => *ended,
+            Self::Framing => true,
             Self::Undecided(_) | Self::Unknown => false,
         }
     }
@@ -142,6 +146,7 @@ impl Account {
                 chat.done();
                 Ok(())
             }
+            Self::Framing => Ok(()),
             Self::Messages { .. } | Self::Undecided(_) | Self::Unknown => {
                 let payload = error_object(Some("error"), code, message);
                 *self = Self::Messages { ended: true };

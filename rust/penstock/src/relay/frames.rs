@@ -21,6 +21,11 @@ impl Default for FrameEnds {
 }
 
 impl FrameEnds {
+    /// Whether `bytes` begin with what is left of the frame before: the LF of the CR LF that has ended it.
+    pub(super) fn take_lf(&mut self, bytes: &[u8]) -> bool {
+        bytes.first() == Some(&b'\n') && std::mem::take(&mut self.swallow_lf)
+    }
+
     /// The length of the frame that `bytes` begin with, blank line included; `None` while it is not whole. Each call
     /// gets the bytes of the last one and more, unless that found the end: then those behind it.
     #[inline]
@@ -31,6 +36,10 @@ impl FrameEnds {
             if self.swallow_lf {
                 self.swallow_lf = false;
                 if first == b'\n' {
+                    if self.seen == 0 {
+                        // What is left of the frame before, which a CR has ended.
+                        return Some(1);
+                    }
                     self.seen += 1;
                     continue;
                 }

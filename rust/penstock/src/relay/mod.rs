@@ -30,6 +30,8 @@ pub enum RelayDialect {
     Chat,
     /// Messages; only its end is known.
     Messages,
+    /// None: frames are told apart, and nothing is known of an end.
+    Framing,
 }
 
 /// How a [`Relay`] works.
@@ -75,6 +77,8 @@ pub struct Relay {
     account: Account,
     gate: Gate,
     failed: Option<Error>,
+    /// The input has ended; nothing is owed any more.
+    over: bool,
     limits: Limits,
 }
 
@@ -90,6 +94,7 @@ impl Relay {
             account: Account::new(dialect, &limits),
             gate: if hold { Gate::Watching } else { Gate::Open },
             failed: None,
+            over: false,
             limits,
         }
     }
@@ -101,12 +106,14 @@ impl Relay {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        if matches!(self.gate, Gate::Closed(_)) || self.decoder.is_done() {
-            // Nobody reads what stands behind the sentinel.
-            if !self.decoder.is_done() {
-                self.held.extend_from_slice(chunk);
-            }
+        if self.is_held() {
+            self.held.extend_from_slice(chunk);
             return self.checked(Cow::Borrowed(&[]));
+        }
+        // Nobody reads what stands behind the sentinel.
+        if self.over || self.decoder.is_done() {
+            let rest = usize::from(self.ends.take_lf(chunk));
+            return Ok(Cow::Borrowed(chunk.get(..rest).unwrap_or_default()));
         }
         if self.held.is_empty() {
             let passed = self.pass(chunk);
@@ -122,12 +129,15 @@ impl Relay {
     /// Ends the input. What a stream lacks that has not ended is written: it has failed. May be called again.
     pub fn finish(&mut self) -> Result<Vec<u8>, Error> {
         let mut out = Vec::new();
-        if self.is_held() {
+        if self.is_held() || self.over {
             return Ok(out);
         }
         if self.failed.is_none() && self.is_whole_but_for_its_end() {
-            self.held.extend_from_slice(b"\n\n");
-            out = self.pass_held();
+            // The end of its last line may be missing, too.
+            while out.is_empty() && !self.held.is_empty() && !self.is_held() && self.failed.is_none() {
+                self.held.push(b'\n');
+                out = self.pass_held();
+            }
             if self.is_held() {
                 return Ok(out);
             }
@@ -149,7 +159,7 @@ impl Relay {
     }
 
     fn fail_into(&mut self, code: &str, message: &str, out: &mut Vec<u8>) -> Result<(), Error> {
-        if self.is_held() {
+        if self.is_held() || self.over {
             return Ok(());
         }
         if !self.has_ended() {
@@ -161,6 +171,7 @@ impl Relay {
 
     /// Forgets half a frame; nothing follows.
     fn end(&mut self) {
+        self.over = true;
         self.held = Vec::new();
         self.ends = FrameEnds::default();
     }
@@ -269,6 +280,9 @@ impl Relay {
 
     /// What passed, unless that was nothing and there is an error to tell.
     fn checked<'a>(&mut self, passed: Cow<'a, [u8]>) -> Result<Cow<'a, [u8]>, Error> {
+        if self.decoder.is_done() && !self.is_held() {
+            self.held.clear();
+        }
         // Whole frames are held to their limits by the decoder; here it is about one that never ends.
         let maximum = self.limits.max_event_bytes.saturating_add(self.limits.max_idle_bytes);
         if self.failed.is_none() && self.held.len() as u64 > maximum {
