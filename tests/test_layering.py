@@ -29,6 +29,7 @@ TOOLS = ("cli", "commands", "demo", "replay", "__main__")
 JSON_READERS = {
     "commands": "prints events",
     "demo": "prints the final object",
+    "harmony": "arguments of the browser, once a call of a prompt",
     "replay": "is the upstream: it makes events and reads requests",
     "commands.lint": "prints findings",
     "integrations.openai": "a request's body and an error's, once a stream",
@@ -42,6 +43,7 @@ THIRD_PARTY = {
     "rich": ("demo",),
     "websockets": ("replay.frames",),
     "openai": ("integrations",),
+    "openai_harmony": ("harmony",),
     "pydantic": ("integrations",),
     "pydantic_core": ("integrations",),
     "pytest": ("pytest_plugin",),

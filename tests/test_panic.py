@@ -15,6 +15,7 @@ import pytest
 from penstock import (
     Decoder,
     Event,
+    HarmonyParser,
     InternalError,
     Limits,
     PenstockError,
@@ -29,6 +30,7 @@ CHUNK = b'event: n\nid: 1\ndata: {"type":"x","delta":"y"}\n\n'
 MADE: dict[str, Callable[[], Any]] = {
     "Decoder": Decoder,
     "Event": lambda: Event('{"type":"x","delta":"y"}', name="n", id="1"),
+    "HarmonyParser": lambda: HarmonyParser(model="m"),
     "Limits": Limits,
     "ResponseEmitter": lambda: ResponseEmitter(model="m"),
     "Transcoder": lambda: Transcoder("chat", "responses"),
@@ -38,6 +40,7 @@ MADE: dict[str, Callable[[], Any]] = {
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "feed": (CHUNK,),
     "feed_events": ("{}",),
+    "feed_tokens": ([],),
     "get": ("type",),
     "partial_arguments": (0,),
     "lane": (None,),
@@ -97,6 +100,7 @@ OPERATORS: dict[str, Callable[[Any], object]] = {
 
 CONSTRUCTOR: dict[str, dict[str, Any]] = {
     "Event": {"data": b"{}"},
+    "HarmonyParser": {"model": "m"},
     "ResponseEmitter": {"model": "m"},
     "Transcoder": {"source": "chat", "target": "responses"},
 }
@@ -104,6 +108,7 @@ CONSTRUCTOR: dict[str, dict[str, Any]] = {
 STORED = {
     "PrefixChain": {"__hash__"},
     "Event": {"type", "id", "data", "flushed", "__bool__"},
+    "HarmonyParser": {"id"},
     "ResponseEmitter": {"id"},
     "_Linter": {"rules"},
     "Limits": {

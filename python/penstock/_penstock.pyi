@@ -7,12 +7,15 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, final, overlo
 
 from _typeshed import ReadableBuffer as Buffer
 
+from penstock.harmony import Vocabulary
+
 _V = TypeVar("_V")
 
 __all__ = [
     "ChatAccumulator",
     "Decoder",
     "Event",
+    "HarmonyParser",
     "Limits",
     "PartialJSON",
     "PrefixChain",
@@ -23,6 +26,7 @@ __all__ = [
     "Transcoder",
     "_Linter",
     "__version__",
+    "_harmony_to_items",
     "_panic_next",
     "hash_items",
     "hash_json",
@@ -407,6 +411,45 @@ class _Linter:
     def dropped(self) -> int: ...
 
 @final
+class HarmonyParser:
+    """Reads what a gpt-oss model generates and writes the events of its response."""
+
+    def __new__(
+        cls,
+        *,
+        model: str,
+        id: str | None = None,
+        created_at: float | None = None,
+        echo: Mapping[str, Any] | str | _bytes | None = None,
+        ids: Callable[[str], str] | None = None,
+        format: Literal["sse", "websocket", "events"] = "sse",
+        stream_id: str | None = None,
+        escape_separators: bool = False,
+        pad_to: int | None = None,
+        limits: Limits | None = None,
+        strict: bool = False,
+        reasoning: Literal["raw", "summary"] = "raw",
+        truncated: Literal["failed", "incomplete"] = "failed",
+        custom_tools: Sequence[str] = (),
+        container_id: str = "",
+        vocabulary: Vocabulary | None = None,
+    ) -> Self: ...
+    def feed(self, text: str | Buffer, /) -> Any: ...
+    def feed_tokens(self, tokens: Sequence[int], /) -> Any: ...
+    def finish(
+        self, reason: str | None = None, /, *, usage: Mapping[str, Any] | str | _bytes | None = None
+    ) -> Any: ...
+    def fail(self, message: str, /, *, code: str = "server_error") -> Any: ...
+    def cancel(self) -> Any: ...
+    def final(self) -> dict[str, Any] | None: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def finished(self) -> bool: ...
+    @property
+    def diagnostics(self) -> dict[str, int]: ...
+
+@final
 class Transcoder:
     """Rewrites a Chat Completions stream as a Responses stream, or the other way round."""
 
@@ -444,6 +487,18 @@ class Transcoder:
     @property
     def diagnostics(self) -> dict[str, int]: ...
 
+def _harmony_to_items(
+    messages: list[Any],
+    /,
+    *,
+    ids: Callable[[str], str] | None,
+    is_cut: bool,
+    strict: bool,
+    reasoning: str,
+    custom_tools: Sequence[str],
+    container_id: str,
+    limits: Limits | None,
+) -> list[dict[str, Any]]: ...
 def _panic_next() -> None: ...
 @overload
 def synthesize(

@@ -5,18 +5,19 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use penstock::json::{Edit, patch, push_string};
 use penstock::{
     Emitter, EmitterOptions, EventType, Head, IdSource, ItemKind, ItemStatus, NewItem, PartKind, Scanner,
-    Span, Terminal, Wire,
+    Span, Terminal,
 };
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString};
+use pyo3::types::{PyBytes, PyString};
 
 use crate::errors::{guard, lock, raise_illegal};
 use crate::event::{Context, Event, Parts};
 use crate::json::{Options, to_python};
 use crate::limits::Limits;
+use crate::origin::{make_id, padding, require_callable, seconds};
 use crate::partial::with_utf8;
-use crate::strings::utf8;
+use crate::written::{Format, Written};
 
 /// Writes the events of one Responses stream, for engines and gateways that serve it.
 ///
@@ -46,21 +47,12 @@ pub(crate) struct ResponseEmitter {
     state: Mutex<State>,
     id: String,
     ids: Option<Py<PyAny>>,
-    format: Format,
     options: Options,
 }
 
 struct State {
     core: Emitter,
-    scanner: Scanner,
-    context: Arc<Context>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Sse,
-    WebSocket,
-    Events,
+    written: Written,
 }
 
 /// JSON text from a caller: text as it is, anything else as `json.dumps` writes it.
@@ -78,7 +70,7 @@ pub(crate) fn json_of(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     Ok(text.cast::<PyString>()?.to_str()?.as_bytes().to_vec())
 }
 
-fn json_or_empty(value: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<u8>> {
+pub(crate) fn json_or_empty(value: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<u8>> {
     value.map_or(Ok(Vec::new()), json_of)
 }
 
@@ -123,26 +115,12 @@ impl ResponseEmitter {
     }
 }
 
-fn make_id(py: Python<'_>, ids: Option<&Py<PyAny>>, prefix: &str) -> PyResult<String> {
-    if let Some(ids) = ids {
-        return ids.call1(py, (prefix,))?.extract(py);
-    }
-    // 24 random bytes, as many hexadecimal digits as the API's own ids have.
-    let random: String = py.import("secrets")?.call_method1("token_hex", (24,))?.extract()?;
-    Ok(format!("{prefix}{random}"))
-}
-
-fn now(py: Python<'_>) -> PyResult<f64> {
-    py.import("time")?.call_method0("time")?.extract()
-}
-
 #[pymethods]
 impl ResponseEmitter {
     #[new]
     #[pyo3(signature = (*, model, id=None, created_at=None, echo=None, ids=None, format="sse", stream_id=None,
         escape_separators=false, pad_to=None, limits=None))]
     #[allow(clippy::too_many_arguments, reason = "one keyword an option")]
-    #[allow(clippy::cast_sign_loss, reason = "negative times are refused first")]
     fn new(
         py: Python<'_>,
         model: String,
@@ -157,44 +135,26 @@ impl ResponseEmitter {
         limits: Option<&Limits>,
     ) -> PyResult<Self> {
         guard(py, || {
-            let format = match format {
-                "sse" => Format::Sse,
-                "websocket" => Format::WebSocket,
-                "events" => Format::Events,
-                other => return Err(unknown("format", other, "\"sse\", \"websocket\" or \"events\"")),
-            };
-            if ids.as_ref().is_some_and(|ids| !ids.is_callable()) {
-                return Err(PyTypeError::new_err("ids must be callable"));
-            }
+            let format = Format::parse(format)?;
+            require_callable("ids", ids.as_ref())?;
             let ids = ids.map(Bound::unbind);
             let id = id.map_or_else(|| make_id(py, ids.as_ref(), "resp_"), Ok)?;
-            let created_at = created_at.map_or_else(|| now(py), Ok)?;
-            if !(0.0..9.0e15).contains(&created_at) {
-                return Err(PyValueError::new_err("created_at must be seconds since 1970"));
-            }
-            let padding = match pad_to {
-                None => None,
-                Some(size @ 1..=65_536) => {
-                    Some((size, py.import("secrets")?.call_method1("randbits", (64,))?.extract()?))
-                }
-                Some(_) => return Err(PyValueError::new_err("pad_to must be from 1 to 65536")),
-            };
+            let created_at = seconds(py, created_at, "created_at must be seconds since 1970")?;
             let limits = Limits::or_default(limits);
             let core = Emitter::new(EmitterOptions {
                 echo: json_or_empty(echo)?,
                 ids: IdSource::counter("unused"),
-                wire: if format == Format::Sse { Wire::Sse } else { Wire::Messages },
+                wire: format.wire(),
                 stream_id,
                 escape_separators,
-                padding,
+                padding: padding(py, pad_to)?,
                 limits,
-                ..EmitterOptions::new(id.clone(), created_at as u64, model)
+                ..EmitterOptions::new(id.clone(), created_at, model)
             })
             .map_err(|error| raise_illegal(py, &error))?;
             let options = Options::new(&limits, false);
-            let context = Arc::new(Context { options, template: None });
-            let state = Mutex::new(State { core, scanner: Scanner::default(), context });
-            Ok(Self { state, id, ids, format, options })
+            let state = Mutex::new(State { core, written: Written::new(format, &limits) });
+            Ok(Self { state, id, ids, options })
         })
     }
 
@@ -455,18 +415,8 @@ impl ResponseEmitter {
     /// What was written since the last call, in the emitter's format: bytes, a list of str or a list of `Event`.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         guard(py, || {
-            let State { core, scanner, context } = &mut *self.lock(py)?;
-            let taken = match self.format {
-                Format::Sse => PyBytes::new(py, core.output()).into_any(),
-                Format::WebSocket => {
-                    PyList::new(py, core.messages().map(|text| utf8(py, text)).collect::<Vec<_>>())?
-                        .into_any()
-                }
-                Format::Events => {
-                    let events = core.messages().map(|payload| event(py, payload, scanner, context));
-                    PyList::new(py, events.collect::<PyResult<Vec<_>>>()?)?.into_any()
-                }
-            };
+            let State { core, written } = &mut *self.lock(py)?;
+            let taken = written.read(py, core)?;
             core.clear();
             Ok(taken)
         })

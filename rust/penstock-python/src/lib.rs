@@ -10,9 +10,11 @@ mod errors;
 mod event;
 mod feed;
 mod frame;
+mod harmony;
 mod json;
 mod limits;
 mod lint;
+mod origin;
 mod partial;
 mod prefix;
 mod relay;
@@ -22,6 +24,7 @@ mod synthesize;
 mod template;
 mod transcoder;
 mod write_events;
+mod written;
 
 use pyo3::prelude::*;
 
@@ -40,6 +43,8 @@ mod _penstock {
     use crate::event::Event;
     #[pymodule_export]
     use crate::frame::write_sse;
+    #[pymodule_export]
+    use crate::harmony::{_harmony_to_items, HarmonyParser};
     #[pymodule_export]
     use crate::limits::Limits;
     #[pymodule_export]

@@ -1,12 +1,12 @@
 //! `Transcoder`: a stream of one dialect in, the same stream in another dialect out.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use penstock::{
-    ChatToResponsesOptions, Compat, EmitterOptions, Error, IdSource, Messages, ReasoningAs,
-    ResponsesToChatOptions, Truncated,
+    ChatToResponsesOptions, Compat, EmitterOptions, Error, Messages, ReasoningAs, ResponsesToChatOptions,
+    Truncated,
 };
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
@@ -14,6 +14,7 @@ use crate::decoder::{Decoder, with_bytes};
 use crate::errors::{guard, lock, raise};
 use crate::feed::{Accumulate, Feed};
 use crate::limits::Limits;
+use crate::origin::{Raised, id_source, require_callable, seconds, take_raised};
 
 /// Rewrites a stream of Chat Completions chunks as the events of a Responses stream, or the other way round.
 ///
@@ -51,7 +52,7 @@ struct State {
     feed: Feed,
     /// Reads back what was written, for callers who want events.
     reader: Py<PyAny>,
-    id_error: Arc<Mutex<Option<PyErr>>>,
+    id_error: Raised,
 }
 
 impl Accumulate for penstock::Transcoder {
@@ -69,8 +70,7 @@ impl State {
     /// What an error of the core is to the caller: his own exception, if `new_id` raised one.
     #[cold]
     fn raise(&self, py: Python<'_>, error: &Error) -> PyErr {
-        let own = self.id_error.lock().ok().and_then(|mut kept| kept.take());
-        own.unwrap_or_else(|| raise(py, error))
+        take_raised(&self.id_error).unwrap_or_else(|| raise(py, error))
     }
 
     fn bytes<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
@@ -105,23 +105,6 @@ impl Given {
             }
         }
     }
-
-    fn ids(&mut self, py: Python<'_>, errors: Arc<Mutex<Option<PyErr>>>) -> PyResult<IdSource> {
-        let Some(new_id) = self.new_id.take() else {
-            let seed: String = py.import("secrets")?.call_method1("token_hex", (14,))?.extract()?;
-            return Ok(IdSource::counter(seed));
-        };
-        Ok(IdSource::Injected(Box::new(move |prefix| {
-            let made = Python::attach(|py| new_id.call1(py, (prefix,))?.extract::<String>(py));
-            // An empty id is refused, and the refusal told as this error.
-            made.unwrap_or_else(|error| {
-                if let Ok(mut kept) = errors.lock() {
-                    *kept = Some(error);
-                }
-                String::new()
-            })
-        })))
-    }
 }
 
 /// The value that `word` names.
@@ -133,6 +116,16 @@ fn choose<T: Copy>(option: &str, word: &str, words: &[(&str, T)]) -> PyResult<T>
     })
 }
 
+/// What the word of the `reasoning` option names.
+pub(crate) fn reasoning_of(word: &str) -> PyResult<ReasoningAs> {
+    choose("reasoning", word, &[("summary", ReasoningAs::Summary), ("raw", ReasoningAs::Raw)])
+}
+
+/// What the word of the `truncated` option names.
+pub(crate) fn truncated_of(word: &str) -> PyResult<Truncated> {
+    choose("truncated", word, &[("failed", Truncated::Failed), ("incomplete", Truncated::Incomplete)])
+}
+
 #[pymethods]
 impl Transcoder {
     #[new]
@@ -140,7 +133,6 @@ impl Transcoder {
         reasoning="summary", messages="many", empty_arguments="", truncated="failed", compat=None, echo=None,
         include_usage=false))]
     #[allow(clippy::too_many_arguments, reason = "one keyword an option")]
-    #[allow(clippy::cast_sign_loss, reason = "negative times are refused first")]
     fn new(
         py: Python<'_>,
         source: &str,
@@ -160,46 +152,30 @@ impl Transcoder {
         include_usage: bool,
     ) -> PyResult<Self> {
         guard(py, || {
-            if new_id.as_ref().is_some_and(|new_id| !new_id.is_callable()) {
-                return Err(PyTypeError::new_err("new_id must be callable"));
-            }
-            let created: f64 = match now {
-                Some(now) => now.call0()?.extract()?,
-                None => py.import("time")?.call_method0("time")?.extract()?,
-            };
-            if !(0.0..9.0e15).contains(&created) {
-                return Err(PyValueError::new_err("now must return seconds since 1970"));
-            }
+            require_callable("new_id", new_id.as_ref())?;
+            let now = now.map(|now| now.call0()?.extract()).transpose()?;
             let mut given = Given {
                 model,
                 id,
                 new_id: new_id.map(Bound::unbind),
-                created: created as u64,
+                created: seconds(py, now, "now must return seconds since 1970")?,
                 limits: Limits::or_default(limits),
             };
             let options = ChatToResponsesOptions {
-                reasoning: choose(
-                    "reasoning",
-                    reasoning,
-                    &[("summary", ReasoningAs::Summary), ("raw", ReasoningAs::Raw)],
-                )?,
+                reasoning: reasoning_of(reasoning)?,
                 messages: choose("messages", messages, &[("many", Messages::Many), ("one", Messages::One)])?,
                 empty_arguments_as_object: choose(
                     "empty_arguments",
                     empty_arguments,
                     &[("", false), ("{}", true)],
                 )?,
-                truncated: choose(
-                    "truncated",
-                    truncated,
-                    &[("failed", Truncated::Failed), ("incomplete", Truncated::Incomplete)],
-                )?,
+                truncated: truncated_of(truncated)?,
                 compat: compat
                     .map(|word| choose("compat", word, &[("openai-agents", Compat::OpenAiAgents)]))
                     .transpose()?,
                 strict,
             };
-            let id_error = Arc::new(Mutex::new(None));
+            let id_error = Raised::default();
             let core = match (source, target) {
                 ("chat", "responses") => to_responses(py, &mut given, options, echo, id_error.clone())?,
                 ("responses", "chat") => penstock::Transcoder::responses_to_chat(ResponsesToChatOptions {
@@ -255,8 +231,7 @@ impl Transcoder {
             let State { core, feed, .. } = &mut *state;
             let result = feed.feed(events, core);
             if let Err(error) = result {
-                let own = state.id_error.lock().ok().and_then(|mut kept| kept.take());
-                return Err(own.unwrap_or(error));
+                return Err(take_raised(&state.id_error).unwrap_or(error));
             }
             state.events(py)
         })
@@ -345,7 +320,7 @@ fn to_responses(
     given: &mut Given,
     options: ChatToResponsesOptions,
     echo: Option<&Bound<'_, PyDict>>,
-    id_error: Arc<Mutex<Option<PyErr>>>,
+    id_error: Raised,
 ) -> PyResult<penstock::Transcoder> {
     let mut model = given.model.take();
     let mut echoed = Vec::new();
@@ -365,7 +340,7 @@ fn to_responses(
         limits: given.limits,
         ..EmitterOptions::new(given.first_id(py, "resp_")?, given.created, model.unwrap_or_default())
     };
-    let response = EmitterOptions { ids: given.ids(py, id_error)?, ..response };
+    let response = EmitterOptions { ids: id_source(py, given.new_id.take(), id_error)?, ..response };
     penstock::Transcoder::chat_to_responses(response, options).map_err(|error| raise(py, &error))
 }
 

@@ -11,6 +11,7 @@ pub mod dialect;
 mod emit;
 mod error;
 pub mod event;
+mod harmony;
 pub mod json;
 mod lifecycle;
 mod limits;
@@ -37,6 +38,7 @@ pub use emit::{
 };
 pub use error::{Error, JsonReason, TextReason};
 pub use event::{EventType, Field, Fields, Head, Span};
+pub use harmony::{FinishReason, HarmonyOptions, HarmonyParser, SpecialToken, harmony_to_items};
 pub use limits::{Limit, Limits};
 pub use lint::{Finding, LintOptions, Linter};
 pub use relay::{Relay, RelayDialect, RelayOptions};

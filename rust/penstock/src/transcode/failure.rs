@@ -9,7 +9,7 @@ use crate::transcode::usage::member;
 
 /// An upstream's error: what went wrong, for the client of the other dialect.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     /// The error's code, WTF-8; never empty.
     code: Vec<u8>,
     /// What happened, WTF-8.
@@ -22,7 +22,7 @@ pub(super) struct Failure {
 
 impl Failure {
     /// An error of this code.
-    pub(super) fn new(code: &str, message: &str) -> Self {
+    pub(crate) fn new(code: &str, message: &str) -> Self {
         Self { code: code.into(), message: message.into(), ..Self::default() }
     }
 
@@ -53,7 +53,7 @@ impl Failure {
     }
 
     /// The `error` of a response: an object with `code` and `message`.
-    pub(super) fn to_response_error(&self) -> Vec<u8> {
+    pub(crate) fn to_response_error(&self) -> Vec<u8> {
         let mut out = vec![b'{'];
         self.push_code_and_message(&mut out);
         out.push(b'}');
@@ -61,7 +61,7 @@ impl Failure {
     }
 
     /// The members of an `error` event.
-    pub(super) fn to_event_members(&self) -> Vec<u8> {
+    pub(crate) fn to_event_members(&self) -> Vec<u8> {
         let mut out = vec![b'{'];
         self.push_code_and_message(&mut out);
         out.extend_from_slice(b",\"param\":");

@@ -15,8 +15,9 @@ use crate::emit::EmitterOptions;
 use crate::error::Error;
 use crate::limits::Limits;
 use chat_to_responses::ChatToResponses;
-use failure::Failure;
 use responses_to_chat::ResponsesToChat;
+
+pub(crate) use failure::Failure;
 
 pub use chat_to_responses::{ChatToResponsesOptions, Compat, Messages, ReasoningAs, Truncated};
 pub use responses_to_chat::ResponsesToChatOptions;
