@@ -20,6 +20,8 @@ TREE: dict[str, tuple[type[BaseException], ...]] = {
     "GuardFailed": (errors.PenstockError,),
     "InvalidResponseId": (errors.PenstockError,),
     "PreviousResponseNotFound": (errors.PenstockError,),
+    "TurnConflict": (errors.PenstockError,),
+    "StoreUnavailable": (errors.PenstockError,),
     "ConcurrencyError": (errors.PenstockError, RuntimeError),
     "InternalError": (errors.PenstockError,),
 }
@@ -52,6 +54,8 @@ EXAMPLES: list[tuple[type[errors.PenstockError], dict[str, Any]]] = [
     (errors.GuardFailed, {"code": "content_filter"}),
     (errors.InvalidResponseId, {}),
     (errors.PreviousResponseNotFound, {}),
+    (errors.TurnConflict, {}),
+    (errors.StoreUnavailable, {"backend": "redis", "reason": "READONLY"}),
     (errors.ConcurrencyError, {}),
     (errors.InternalError, {}),
 ]

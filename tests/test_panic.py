@@ -29,6 +29,7 @@ CHUNK = b'event: n\nid: 1\ndata: {"type":"x","delta":"y"}\n\n'
 
 MADE: dict[str, Callable[[], Any]] = {
     "Decoder": Decoder,
+    "Items": lambda: _penstock.Items(b"[{}]"),
     "Event": lambda: Event('{"type":"x","delta":"y"}', name="n", id="1"),
     "HarmonyParser": lambda: HarmonyParser(model="m"),
     "Limits": Limits,
@@ -72,6 +73,10 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "extend_json": ("[{}]",),
     "prefix": (0,),
     "truncate": (0,),
+    "_Conversations.append": ("t", b'{"id":"r"}', (), None, None, 0),
+    **dict.fromkeys(("turn", "delete"), ("t", "r", 0)),
+    "history": ("t", "r", 0),
+    "expire": (0,),
     "_restore": (b"{}", None, None, False, (False, 128, 4300)),
 }
 """Arguments of the methods that need some."""
@@ -87,7 +92,7 @@ CHAINS: dict[str, Callable[[], tuple[Any, ...]]] = {
 
 OPERATORS: dict[str, Callable[[Any], object]] = {
     "__init__": lambda made: type(made)(**CONSTRUCTOR.get(type(made).__name__, {})),
-    "__getitem__": lambda made: made[0 if isinstance(made, PrefixChain) else "type"],
+    "__getitem__": lambda made: made[0 if isinstance(made, PrefixChain | _penstock.Items) else "type"],
     "__contains__": lambda made: "type" in made,
     "__iter__": iter,
     "__len__": len,
@@ -111,6 +116,13 @@ STORED = {
     "HarmonyParser": {"id"},
     "ResponseEmitter": {"id"},
     "_Linter": {"rules"},
+    "Bounds": {
+        "__init__",
+        "__eq__",
+        "__ne__",
+        "ttl",
+        *(name for name in vars(_penstock.Bounds) if name[:4] == "max_"),
+    },
     "Limits": {
         "__init__",
         "__hash__",
@@ -138,7 +150,7 @@ def entries() -> list[tuple[str, str]]:
     for cls in classes():
         plain = STORED.get(cls.__name__, set())
         names = [name for name in vars(cls) if not name.startswith("_") or name == "_restore"]
-        operators = [name for name in OPERATORS if name == "__init__" or name in vars(cls)]
+        operators = [name for name in OPERATORS if name == "__init__" or vars(cls).get(name)]
         found += [(cls.__name__, name) for name in [*names, *operators] if name not in plain]
     return [(cls, name) for cls, name in found if name != "__repr__" or cls not in SHOWN]
 
@@ -152,8 +164,9 @@ def enter(made: Any, name: str) -> object:
     if name in OPERATORS:
         return OPERATORS[name](made)
     if callable(getattr(type(made), name)):
-        chains = CHAINS.get(f"{type(made).__name__}.{name}")
-        return getattr(made, name)(*(chains() if chains else ARGUMENTS.get(name, ())))
+        full_name = f"{type(made).__name__}.{name}"
+        arguments = ARGUMENTS.get(full_name, ARGUMENTS.get(name, ()))
+        return getattr(made, name)(*(CHAINS[full_name]() if full_name in CHAINS else arguments))
     return getattr(made, name)
 
 

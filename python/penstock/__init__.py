@@ -34,7 +34,9 @@ from penstock.errors import (
     PenstockError,
     PreviousResponseNotFound,
     ResponseError,
+    StoreUnavailable,
     StreamTimeout,
+    TurnConflict,
     UnhashableItem,
 )
 from penstock.linting import Finding, lint
@@ -65,10 +67,12 @@ __all__ = [
     "ResponseAccumulator",
     "ResponseEmitter",
     "ResponseError",
+    "StoreUnavailable",
     "Stream",
     "StreamStats",
     "StreamTimeout",
     "Transcoder",
+    "TurnConflict",
     "UnhashableItem",
     "lint",
     "synthesize",

@@ -3,7 +3,7 @@
 from builtins import bytes as _bytes
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from types import GenericAlias
-from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, final, overload
+from typing import Any, ClassVar, Generic, Literal, Self, TypeAlias, TypeVar, final, overload
 
 from _typeshed import ReadableBuffer as Buffer
 
@@ -12,10 +12,12 @@ from penstock.harmony import Vocabulary
 _V = TypeVar("_V")
 
 __all__ = [
+    "Bounds",
     "ChatAccumulator",
     "Decoder",
     "Event",
     "HarmonyParser",
+    "Items",
     "Limits",
     "PartialJSON",
     "PrefixChain",
@@ -24,10 +26,12 @@ __all__ = [
     "ResponseAccumulator",
     "ResponseEmitter",
     "Transcoder",
+    "_Conversations",
     "_Linter",
     "__version__",
     "_harmony_to_items",
     "_panic_next",
+    "_read_turn",
     "hash_items",
     "hash_json",
     "synthesize",
@@ -601,3 +605,90 @@ class PrefixIndex(Generic[_V]):
     def __len__(self) -> int: ...
     @classmethod
     def __class_getitem__(cls, key: Any) -> GenericAlias: ...
+
+@final
+class Bounds:
+    """What a conversation store keeps, in turns, items and bytes; None switches one bound off."""
+
+    def __new__(
+        cls,
+        *,
+        max_turns: int | None = 100_000,
+        max_bytes: int | None = 268_435_456,
+        max_tenant_turns: int | None = 25_000,
+        max_tenant_bytes: int | None = 67_108_864,
+        max_history_items: int | None = 4096,
+        max_history_bytes: int | None = 16_777_216,
+        ttl: float | None = 2_592_000.0,
+    ) -> Self: ...
+    @property
+    def max_turns(self) -> int | None: ...
+    @property
+    def max_bytes(self) -> int | None: ...
+    @property
+    def max_tenant_turns(self) -> int | None: ...
+    @property
+    def max_tenant_bytes(self) -> int | None: ...
+    @property
+    def max_history_items(self) -> int | None: ...
+    @property
+    def max_history_bytes(self) -> int | None: ...
+    @property
+    def ttl(self) -> float | None: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    def __reduce__(self) -> tuple[Any, tuple[()]]: ...
+
+@final
+class Items:
+    """Items of a conversation, oldest first, kept as the JSON text they came in."""
+
+    def __new__(cls, items: _Items = (), /) -> Self: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def size(self) -> int: ...
+    def json(self) -> list[dict[str, Any]]: ...
+    def trim(self, *, max_items: int | None = None, max_bytes: int | None = None) -> Items: ...
+    @staticmethod
+    def _join(arrays: list[bytes]) -> Items: ...
+    def __len__(self, /) -> int: ...
+    def __getitem__(self, index: int, /) -> dict[str, Any]: ...
+    def __iter__(self, /) -> Iterator[dict[str, Any]]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    def __reduce__(self) -> tuple[type[Items], tuple[bytes]]: ...
+
+_Items: TypeAlias = Iterable[Mapping[str, Any] | Buffer] | Items | Buffer | str
+
+@final
+class _Conversations:
+    """Conversations of many tenants. Times are milliseconds; threads may share it."""
+
+    def __new__(cls, bounds: Bounds | None = None) -> Self: ...
+    def append(
+        self,
+        tenant: str,
+        response: Mapping[str, Any] | Buffer | str,
+        input: _Items,
+        output: _Items | None,
+        parent: str | None,
+        now: int,
+        before: Items | None = None,
+    ) -> bool: ...
+    def history(self, tenant: str, id: str, now: int) -> Items: ...
+    def turn(self, tenant: str, id: str, now: int) -> tuple[str | None, bytes, Items, Items] | None: ...
+    def delete(self, tenant: str, id: str, now: int) -> bool: ...
+    def expire(self, now: int) -> int: ...
+    def clear(self) -> None: ...
+    @property
+    def turns(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+
+def _read_turn(
+    response: Mapping[str, Any] | Buffer | str, input: _Items, output: _Items | None, parent: str | None
+) -> tuple[str, bytes, bytes, bytes, int, int, int, int]:
+    """Check a turn for a store that keeps it elsewhere."""

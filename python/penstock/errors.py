@@ -13,6 +13,8 @@
         ├── GuardFailed                        a hook that guards the stream refused it
         ├── InvalidResponseId                  a response id that is forged, foreign or damaged
         ├── PreviousResponseNotFound           a `previous_response_id` that no store knows
+        ├── TurnConflict                       a response id that is stored with other content
+        ├── StoreUnavailable                   the database behind a store failed or did not answer
         ├── ConcurrencyError (RuntimeError)    two threads or tasks used one object at once
         └── InternalError                      a bug in penstock; the object that raised it is spent
 
@@ -44,7 +46,9 @@ __all__ = [
     "PenstockError",
     "PreviousResponseNotFound",
     "ResponseError",
+    "StoreUnavailable",
     "StreamTimeout",
+    "TurnConflict",
     "UnhashableItem",
 ]
 
@@ -249,6 +253,26 @@ class PreviousResponseNotFound(PenstockError):
     status: ClassVar[int] = 400
     code: ClassVar[str] = "previous_response_not_found"
     param: ClassVar[str] = "previous_response_id"
+
+
+class TurnConflict(PenstockError):
+    """A turn was appended under a response id that is stored with other content; nothing was changed."""
+
+
+class StoreUnavailable(PenstockError):
+    """The database behind a store refused, failed or did not answer.
+
+    Whether an append took place is unknown; appending the same turn again is safe.
+
+    Attributes:
+        backend: ``"sqlite"`` or ``"redis"``.
+        reason: the kind of failure as the database names it, such as ``"SQLITE_FULL"`` or ``"READONLY"``.
+    """
+
+    def __init__(self, message: str, *, backend: str, reason: str) -> None:
+        super().__init__(message)
+        self.backend = backend
+        self.reason = reason
 
 
 class ConcurrencyError(PenstockError, RuntimeError):

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, TryLockError};
 use penstock::{Error, JsonReason, TextReason};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
+use pyo3::sync::{MutexExt, PyOnceLock};
 use pyo3::types::{PyDict, PyList};
 
 /// Makes the next guarded call panic.
@@ -78,6 +78,14 @@ pub(crate) fn concurrent(py: Python<'_>) -> PyErr {
     construct(py, "ConcurrencyError", "another thread or task is using this object", |_| Ok(()))
 }
 
+/// Takes the state of an object that many may use at once; they wait for each other. Whoever holds it must not call
+/// into Python.
+pub(crate) fn wait<'a, T>(py: Python<'_>, state: &'a Mutex<T>) -> PyResult<MutexGuard<'a, T>> {
+    let state = state.lock_py_attached(py).map_err(|_| internal(py));
+    rehearse();
+    state
+}
+
 /// `InternalError`: a bug of penstock's own.
 #[cold]
 pub(crate) fn internal(py: Python<'_>) -> PyErr {
@@ -108,6 +116,13 @@ pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
             decode_error(py, &message, reason, Some(*offset))
         }
         Error::Event { rule, .. } => decode_error(py, &message, rule, None),
+        Error::Bound { bound, maximum, value } => construct(py, "LimitExceeded", &message, |fields| {
+            fields.set_item("limit", bound.name())?;
+            fields.set_item("maximum", maximum)?;
+            fields.set_item("value", value)
+        }),
+        Error::PreviousResponse => construct(py, "PreviousResponseNotFound", &message, |_| Ok(())),
+        Error::TurnConflict => construct(py, "TurnConflict", &message, |_| Ok(())),
         _ => decode_error(py, &message, "other", None),
     }
 }

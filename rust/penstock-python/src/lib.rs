@@ -2,7 +2,9 @@
 
 #![allow(clippy::doc_markdown, reason = "doc comments of classes and methods are Python docstrings")]
 
+mod bounds;
 mod chat_accumulator;
+mod conversations;
 mod decoder;
 mod dumps;
 mod emitter;
@@ -11,6 +13,7 @@ mod event;
 mod feed;
 mod frame;
 mod harmony;
+mod items;
 mod json;
 mod limits;
 mod lint;
@@ -32,7 +35,11 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _penstock {
     #[pymodule_export]
+    use crate::bounds::Bounds;
+    #[pymodule_export]
     use crate::chat_accumulator::ChatAccumulator;
+    #[pymodule_export]
+    use crate::conversations::{_Conversations, _read_turn};
     #[pymodule_export]
     use crate::decoder::Decoder;
     #[pymodule_export]
@@ -45,6 +52,8 @@ mod _penstock {
     use crate::frame::write_sse;
     #[pymodule_export]
     use crate::harmony::{_harmony_to_items, HarmonyParser};
+    #[pymodule_export]
+    use crate::items::Items;
     #[pymodule_export]
     use crate::limits::Limits;
     #[pymodule_export]

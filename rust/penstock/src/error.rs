@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::limits::Limit;
+use crate::limits::{Bound, Limit};
 
 /// A refusal. Offsets count bytes: from the start of the stream for [`Error::Limit`] and [`Error::Text`] raised
 /// by a decoder, from the start of the payload for everything that reads one JSON text.
@@ -41,6 +41,19 @@ pub enum Error {
         /// The event's type as it came.
         event: Box<str>,
     },
+    /// A turn is larger than a store may hold.
+    Bound {
+        /// Which bound.
+        bound: Bound,
+        /// Its value.
+        maximum: u64,
+        /// What the turn needs.
+        value: u64,
+    },
+    /// No turn of this tenant has the id: none ever had, or it expired, was evicted or deleted.
+    PreviousResponse,
+    /// The id belongs to a turn with other content.
+    TurnConflict,
 }
 
 /// Why a text is not JSON.
@@ -103,6 +116,11 @@ impl fmt::Display for Error {
             Self::Text { reason, offset } => write!(f, "{reason} (byte {offset})"),
             Self::Event { rule, event } if event.is_empty() => write!(f, "the rule {rule} is broken"),
             Self::Event { rule, event } => write!(f, "event {event:?} breaks the rule {rule}"),
+            Self::Bound { bound, maximum, value } => {
+                write!(f, "{} is {maximum}, the turn needs {value}", bound.name())
+            }
+            Self::PreviousResponse => f.write_str("no stored response has this id"),
+            Self::TurnConflict => f.write_str("the response id is stored with other content"),
         }
     }
 }

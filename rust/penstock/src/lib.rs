@@ -12,6 +12,7 @@ mod emit;
 mod error;
 pub mod event;
 mod harmony;
+mod history;
 pub mod json;
 mod lifecycle;
 mod limits;
@@ -39,7 +40,8 @@ pub use emit::{
 pub use error::{Error, JsonReason, TextReason};
 pub use event::{EventType, Field, Fields, Head, Span};
 pub use harmony::{FinishReason, HarmonyOptions, HarmonyParser, SpecialToken, harmony_to_items};
-pub use limits::{Limit, Limits};
+pub use history::{Conversations, Items, NewTurn, Turn};
+pub use limits::{Bound, Bounds, Limit, Limits};
 pub use lint::{Finding, LintOptions, Linter};
 pub use relay::{Relay, RelayDialect, RelayOptions};
 pub use rule::Rule;

@@ -7,28 +7,31 @@ const MIB: u64 = 1 << 20;
 pub(crate) const DEPTH_CEILING: u64 = 128;
 
 macro_rules! limits {
-    ($($(#[$doc:meta])* $field:ident / $variant:ident = $default:expr;)*) => {
-        /// Bounds on what a stream may make penstock hold, in bytes and counts. `u64::MAX` switches one off.
+    (
+        $(#[$all_doc:meta])* $All:ident; $(#[$one_doc:meta])* $One:ident;
+        $($(#[$doc:meta])* $field:ident / $variant:ident = $default:expr;)*
+    ) => {
+        $(#[$all_doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub struct Limits {
+        pub struct $All {
             $($(#[$doc])* pub $field: u64,)*
         }
 
-        impl Default for Limits {
+        impl Default for $All {
             fn default() -> Self {
                 Self { $($field: $default,)* }
             }
         }
 
-        /// Names one field of [`Limits`], so that an error can say which was exceeded.
+        $(#[$one_doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
-        pub enum Limit {
+        pub enum $One {
             $($(#[$doc])* $variant,)*
         }
 
-        impl Limit {
-            /// All limits in the order of [`Limits`].
+        impl $One {
+            /// All of them, in the order of the struct.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// The field's name, as users spell it.
@@ -38,22 +41,27 @@ macro_rules! limits {
             }
         }
 
-        impl Limits {
+        impl $All {
             /// The value of one limit.
             #[must_use]
-            pub const fn get(&self, limit: Limit) -> u64 {
-                match limit { $(Limit::$variant => self.$field,)* }
+            pub const fn get(&self, limit: $One) -> u64 {
+                match limit { $($One::$variant => self.$field,)* }
             }
 
             /// Replaces the value of one limit.
-            pub const fn set(&mut self, limit: Limit, value: u64) {
-                match limit { $(Limit::$variant => self.$field = value,)* }
+            pub const fn set(&mut self, limit: $One, value: u64) {
+                match limit { $($One::$variant => self.$field = value,)* }
             }
         }
     };
 }
 
 limits! {
+    /// Bounds on what a stream may make penstock hold, in bytes and counts. `u64::MAX` switches one off.
+    Limits;
+    /// Names one field of [`Limits`], so that an error can say which was exceeded.
+    Limit;
+
     /// Bytes of one line, its end not counted. Image events and `response.completed` outgrow 1 MiB.
     max_line_bytes / LineBytes = 16 * MIB;
     /// Bytes of one event's payload, the LF between its data lines counted.
@@ -75,4 +83,26 @@ limits! {
     max_parts / Parts = 4096;
     /// Tool calls of one response.
     max_tool_calls / ToolCalls = 1024;
+}
+
+limits! {
+    /// Bounds on what a conversation store keeps. `u64::MAX` switches one off.
+    Bounds;
+    /// Names one field of [`Bounds`].
+    Bound;
+
+    /// Turns of all tenants; with 2 KB each they come near `max_bytes`.
+    max_turns / Turns = 100_000;
+    /// Bytes of all tenants, each turn's own cost counted.
+    max_bytes / Bytes = 256 * MIB;
+    /// Turns of one tenant: a quarter, so that none can push out all others.
+    max_tenant_turns / TenantTurns = 25_000;
+    /// Bytes of one tenant, for the same reason; a turn beyond it is refused.
+    max_tenant_bytes / TenantBytes = 64 * MIB;
+    /// Items of one history; as many as one response may have parts.
+    max_history_items / HistoryItems = 4096;
+    /// Bytes of one history: what one event may have, since it is sent in one.
+    max_history_bytes / HistoryBytes = 16 * MIB;
+    /// Milliseconds a turn stays after it was last written or read: 30 days, as `OpenAI` keeps responses.
+    ttl / Ttl = 30 * 24 * 3600 * 1000;
 }
