@@ -35,6 +35,7 @@ JSON_READERS = {
     "integrations.openai": "a request's body and an error's, once a stream",
     "request_bodies": "thinking blocks within a request, once a request",
     "stream_core": "an error's body, once a stream",
+    "websocket.wire": "error frames and requests, once a response",
 }
 """Modules that may name a JSON library, and for what; events are read by the extension."""
 
@@ -47,6 +48,7 @@ THIRD_PARTY = {
     "pydantic": ("integrations",),
     "pydantic_core": ("integrations",),
     "pytest": ("pytest_plugin",),
+    "websockets": ("websocket.over_websockets",),
 }
 """Who may import what. Streams are read without importing the client they come from."""
 

@@ -1,7 +1,6 @@
-"""WebSockets for the Responses API: forward them, and serve them from HTTP back ends.
+"""WebSockets for the Responses API.
 
     forward(client, upstream)      one WebSocket to another, both ways
-    ManagedConnection(back_end)    the WebSocket mode over any HTTP streaming back end
 
 Clients are Starlette's and FastAPI's WebSockets, plain ASGI's `(scope, receive, send)`, and connections of
 the `websockets` library; upstreams to forward to are of the same kinds. The extra `penstock[websocket]`

@@ -10,7 +10,7 @@ from typing import Final
 
 from penstock._penstock import Event, ResponseAccumulator
 from penstock.errors import PenstockError
-from penstock.websocket.wire import RefusedError, error_frame, failed_frame
+from penstock.websocket.wire import RefusedError, ended_frame, error_frame
 
 __all__ = ["TERMINALS", "Flights"]
 
@@ -75,7 +75,7 @@ class Flights:
                 frames.append(error_frame(refusal, stream_id=lane))
             else:
                 number = flight.sequence_number + 1
-                frames.append(failed_frame(partial, refusal, sequence_number=number, stream_id=lane))
+                frames.append(ended_frame(partial, refusal, sequence_number=number, stream_id=lane))
         frames += [error_frame(refusal)] * self._waiting
         self._lanes.clear()
         self._waiting = 0

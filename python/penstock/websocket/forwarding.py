@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, Protocol
 
 from penstock._penstock import Event
 from penstock.errors import PenstockError
+from penstock.websocket.attending import Attendant
 from penstock.websocket.channels import Channel, ClosedError, open_channel
 from penstock.websocket.closing import ABNORMAL, close_code
 from penstock.websocket.flights import Flights
@@ -98,19 +98,16 @@ class Forwarding:
         self._on_input = on_input
         self._observed = observed
         self._loop = loop = asyncio.get_running_loop()
-        self._began = loop.time()
-        self._gate = Gate(limits, self._began)
+        self._gate = Gate(limits, loop.time())
         self._flights = Flights()
         self._taps = TapQueue()
         self._turn = asyncio.Lock()  # to send to the client
-        self._sending: dict[Side, float] = {}  # since when a side has a message to take
+        self._attendant = Attendant(limits, self._put_off)
         self._upwards = 0
         self._downwards = 0
         self._outcome: Outcome | None = None
         self._told = ABNORMAL  # the code from which the other side's is made
         self._exchanging = False
-        self._scope: asyncio.Timeout | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
     async def run(
         self,
@@ -151,33 +148,31 @@ class Forwarding:
     async def _exchange(self, upstream: Channel, first: str | None) -> None:
         """Run both directions until one ends."""
         self._exchanging = True
-        down = self._loop.create_task(self._run(self._read_upstream(upstream)))
+        down = self._loop.create_task(self._run(self._read_upstream, upstream))
         try:
             async with asyncio.timeout(None) as scope:
-                self._scope = scope
-                self._look_after()
-                await self._run(self._read_client(upstream, first))
+                self._attendant.start(scope)
+                await self._run(self._read_client, upstream, first)
         except TimeoutError:
             if not scope.expired():
                 raise
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._attendant.stop()
             down.cancel()
             await asyncio.wait([down])
         if not down.cancelled():
             down.result()  # which raises if it was a bug
 
-    async def _run(self, direction: Awaitable[None]) -> None:
+    async def _run(self, direction: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         """Run a direction to its end, note how it ended, and wake the other."""
         try:
-            await direction
+            await direction(*arguments)
         except ClosedError as error:
             self._left(error)
         except PenstockError as error:  # the rewriter's: what cannot be rewritten must not pass
             self._end("penstock", 1011, "", error)
         finally:
-            self._wake()
+            self._attendant.wake()
 
     async def _read_client(self, upstream: Channel, first: str | None) -> None:
         receive, time = self._client.receive, self._loop.time
@@ -189,8 +184,7 @@ class Forwarding:
             if error is None and isinstance(message, bytes) and not self._forwards_binary:
                 error = RefusedError("Binary messages are not taken.", code="binary_message", close_code=1003)
             if error is not None:
-                refusal = refusal_of(error)
-                self._end("penstock", refusal.close_code or 1008, refusal.code or "", error)
+                self._put_off(error)
                 return
             await self._pass_up(upstream, message)
 
@@ -207,9 +201,9 @@ class Forwarding:
                 except PenstockError as error:
                     await self._refuse(error)
                     return
-        self._sending["upstream"] = self._loop.time()
+        self._attendant.sending["upstream"] = self._loop.time()
         await upstream.send(message)
-        self._sending.pop("upstream")
+        self._attendant.sending.pop("upstream")
         self._upwards += 1
 
     async def _refuse(self, error: PenstockError) -> None:
@@ -223,7 +217,8 @@ class Forwarding:
             await self._client.send(frame)
 
     async def _read_upstream(self, upstream: Channel) -> None:
-        receive, send, time, sending = upstream.receive, self._client.send, self._loop.time, self._sending
+        receive, send, time = upstream.receive, self._client.send, self._loop.time
+        sending = self._attendant.sending
         while True:
             message = await receive()
             if isinstance(message, str):
@@ -242,46 +237,21 @@ class Forwarding:
         if kind in self._observed and self._on_event is not None:
             self._taps.put(len(event.data), self._on_event, event)
 
-    def _look_after(self) -> None:
-        """End what takes too long, and look again later: one timer, whatever is sent meanwhile."""
-        limits, now = self._limits, self._loop.time()
-        patience = limits.write_seconds
-        if limits.max_seconds is not None and now - self._began >= limits.max_seconds:
-            refusal = RefusedError(
-                "The connection has reached its time limit.",
-                code="websocket_connection_limit_reached",
-                close_code=1001,
-            )
-            self._end("penstock", 1001, "websocket_connection_limit_reached", refusal)
-        for side, since in self._sending.items():
-            if patience is not None and now - since >= patience:
-                code = f"{side}_too_slow"
-                close = 1008 if side == "client" else 1013
-                refusal = RefusedError(f"The {side} takes nothing.", status=504, code=code, close_code=close)
-                self._end("penstock", close, code, refusal)
-        if self._outcome is not None:
-            self._wake()
-            return
-        waits = [seconds for seconds in (patience, limits.max_seconds) if seconds is not None]
-        if waits:
-            self._timer = self._loop.call_later(min(waits) / 4, self._look_after)
-
     def _left(self, error: ClosedError) -> None:
         """Note that a side is gone."""
         # One that was cut off for what it sent is to the other side one that broke off.
         self._told = ABNORMAL if error.local else error.code
         self._end("client" if error.channel is self._client else "upstream", error.code, error.reason)
 
+    def _put_off(self, error: PenstockError) -> None:
+        """Note that a rule ends it."""
+        refusal = refusal_of(error)
+        self._end("penstock", refusal.close_code or 1008, refusal.code or "", error)
+
     def _end(self, by: Side, code: int, reason: str, error: PenstockError | None = None) -> None:
         """Note why it ended; the first reason counts."""
         if self._outcome is None:
             self._outcome = Outcome(by, code, reason, error)
-
-    def _wake(self) -> None:
-        """End the direction that runs in the caller's task."""
-        if self._scope is not None:
-            with suppress(RuntimeError):  # it has ended already
-                self._scope.reschedule(self._loop.time())
 
     async def _close(self, outcome: Outcome) -> None:
         """Close both sides, each as the other ended; then let observers finish."""

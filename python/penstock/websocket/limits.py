@@ -22,7 +22,6 @@ class ConnectionLimits:
         per_seconds: the time in which the two are counted.
         first_message_seconds: for the first message, where an authentication hook waits for it.
         write_seconds: for one message to be taken by a peer whose buffers are full.
-        max_seconds: of the whole connection; None for `forward`, whose upstream has its own.
 
     Raises:
         ValueError: a bound that is not positive.
@@ -34,7 +33,6 @@ class ConnectionLimits:
     per_seconds: float = 60.0
     first_message_seconds: float | None = 10.0
     write_seconds: float | None = 30.0
-    max_seconds: float | None = None
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

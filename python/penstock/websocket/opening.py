@@ -1,4 +1,4 @@
-"""How a client is let in: its page's origin, the handshake, who it says it is; all before any upstream call."""
+"""How a client is let in: its page's origin, the handshake, who it is; all before any upstream call."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ __all__ = [
     "RefusedError",
     "create_params",
     "dump",
+    "ended_frame",
     "error_frame",
-    "failed_frame",
     "input_items",
     "text_bytes",
 ]
@@ -72,16 +72,24 @@ def error_frame(refusal: RefusedError, *, stream_id: str | None = None) -> str:
     return dump(frame)
 
 
-def failed_frame(
-    response: Json, refusal: RefusedError, *, sequence_number: int, stream_id: str | None = None
+def ended_frame(
+    response: Json, cause: RefusedError | str, *, sequence_number: int, stream_id: str | None = None
 ) -> str:
-    """The terminal event of a response that got as far as `response` shows and no further."""
-    failed = {**response, "status": "failed", "error": {"code": refusal.code, "message": refusal.message}}
-    failed["output"] = [
+    """The terminal event of a response that got as far as `response` shows and no further.
+
+    Args:
+        cause: the error it failed of; or the reason why it is incomplete, such as ``"cancelled"``.
+    """
+    output = [
         {**item, "status": "incomplete"} if item.get("status") == "in_progress" else item
         for item in response.get("output") or ()
     ]
-    frame: Json = {"type": "response.failed", "sequence_number": sequence_number, "response": failed}
+    if isinstance(cause, RefusedError):
+        status, error, details = "failed", {"code": cause.code, "message": cause.message}, None
+    else:
+        status, error, details = "incomplete", None, {"reason": cause}
+    ended = {**response, "status": status, "error": error, "incomplete_details": details, "output": output}
+    frame: Json = {"type": f"response.{status}", "sequence_number": sequence_number, "response": ended}
     if stream_id is not None:
         frame["stream_id"] = stream_id
     return dump(frame)
