@@ -42,13 +42,12 @@ JSON_READERS = {
 THIRD_PARTY = {
     "httpx": ("demo",),
     "rich": ("demo",),
-    "websockets": ("replay.frames",),
+    "websockets": ("replay.frames", "websocket.over_websockets"),
     "openai": ("integrations",),
     "openai_harmony": ("harmony",),
     "pydantic": ("integrations",),
     "pydantic_core": ("integrations",),
     "pytest": ("pytest_plugin",),
-    "websockets": ("websocket.over_websockets",),
 }
 """Who may import what. Streams are read without importing the client they come from."""
 
