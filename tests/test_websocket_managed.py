@@ -173,7 +173,7 @@ async def test_an_authentication_hook_chooses_the_tenant() -> None:
     store = MemoryStore()
     async with place(store=store) as where:
         where.serve["authenticate"] = by_name
-        ids = {}
+        ids: dict[str, str] = {}
         for name in ("ann", "bob", "ann"):
             async with dial(where.url) as client:
                 await client.send(json.dumps({"type": "auth", "name": name}))
@@ -502,7 +502,7 @@ async def test_thirty_two_lanes() -> None:
 async def test_a_cancelled_response_ends_once(dialect: str, by: str) -> None:
     async with place(dialect) as where, dial(where.url) as client:
         await client.send(create(model="replay-text+rate=100", stream_id="a"))
-        frames = []
+        frames: list[JSON] = []
         while not frames or "delta" not in frames[-1]:
             frames.append(json.loads(await client.recv()))
         target = {"response_id": frames[0]["response"]["id"]} if by == "id" else {"stream_id": "a"}
@@ -649,20 +649,24 @@ async def test_credentials_stay_with_their_back_end(library: str) -> None:
     """LiteLLM sends the connection's key and address to whatever provider an event's model names."""
     heads: list[tuple[str, JSON]] = []
 
-    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-        length = int(head.split("content-length: ")[1].split("\r\n")[0])
-        heads.append((f"{name} {head}", json.loads(await reader.readexactly(length))))
-        writer.write(b"HTTP/1.1 500 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-        await writer.drain()
-        writer.close()
+    class Provider:
+        """Notes what it is asked, and fails."""
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            length = int(head.split("content-length: ")[1].split("\r\n")[0])
+            heads.append((f"{self.name} {head}", json.loads(await reader.readexactly(length))))
+            writer.write(b"HTTP/1.1 500 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            await writer.drain()
+            writer.close()
 
     async with CLIENTS[library]() as client:
         servers, back_ends = [], {}
         for name in ("one", "two"):
-            server = await asyncio.start_server(
-                lambda reader, writer, name=name: answer_once(reader, writer, name), "127.0.0.1", 0
-            )
+            server = await asyncio.start_server(Provider(name), "127.0.0.1", 0)
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/responses"
             key = {"Authorization": f"Bearer key-of-{name}"}
             servers.append(server)
@@ -681,7 +685,7 @@ async def test_credentials_stay_with_their_back_end(library: str) -> None:
             websockets_server(edge) as url,
             dial(url, additional_headers={"x-secret": "canary"}) as client_,
         ):
-            extra = {
+            extra: JSON = {
                 "api_key": "canary", "api_base": "http://evil.example", "base_url": "canary",
                 "extra_headers": {"x": "canary"}, "custom_llm_provider": "canary", "timeout": "canary",
             }  # fmt: skip

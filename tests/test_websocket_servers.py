@@ -78,7 +78,7 @@ async def test_the_openai_sdk(server: Server, kind: Kind) -> None:
             AsyncOpenAI(base_url=base_url, api_key="none") as client,
             client.responses.connect() as connection,
         ):
-            previous: dict[str, str] = {}
+            previous: dict[str, Any] = {}
             for said in ("one", "two"):
                 await connection.response.create(model="replay-echo", input=said, **previous)
                 text = ""
