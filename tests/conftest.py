@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+import redis_server as redis
 from upstream import Upstream, running
 
 
@@ -17,3 +18,12 @@ def upstream(shared_upstream: Upstream) -> Iterator[Upstream]:
     """A server on loopback; the test that leaves a connection open fails."""
     yield shared_upstream
     assert shared_upstream.settled(), f"{len(shared_upstream.connections)} connections left open"
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[redis.RedisServer]:
+    """A real Redis, which syncs its file with every write."""
+    if redis.PROGRAM is None:
+        pytest.skip("redis-server is not installed")
+    with redis.running() as server:
+        yield server

@@ -41,6 +41,7 @@ JSON_READERS = {
 
 THIRD_PARTY = {
     "httpx": ("demo",),
+    "redis": ("store.redis",),
     "rich": ("demo",),
     "websockets": ("replay.frames", "websocket.over_websockets"),
     "openai": ("integrations",),

@@ -74,7 +74,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "prefix": (0,),
     "truncate": (0,),
     "_Conversations.append": ("t", b'{"id":"r"}', (), None, None, 0),
-    **dict.fromkeys(("turn", "delete"), ("t", "r", 0)),
+    **dict.fromkeys(("turn", "has", "delete"), ("t", "r", 0)),
     "history": ("t", "r", 0),
     "expire": (0,),
     "_restore": (b"{}", None, None, False, (False, 128, 4300)),

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from penstock import DecodeError, LimitExceeded, PreviousResponseNotFound, TurnConflict
-from penstock.store import Bounds, ConversationStore, Items, MemoryStore
+from penstock.store import Bounds, ConnectionStore, ConversationStore, Items, MemoryStore, SQLiteStore
+from penstock.store.redis import RedisStore
 
 ME, OTHER = "alice", "bob"
 
@@ -34,7 +39,30 @@ async def memory(bounds: Bounds | None, clock: Clock) -> AsyncIterator[Conversat
         yield store
 
 
-STORES: dict[str, Open] = {"memory": memory}
+@asynccontextmanager
+async def connection(bounds: Bounds | None, clock: Clock) -> AsyncIterator[ConversationStore]:
+    """Turns that are stored; what the others do is in `test_store_connection.py`."""
+    async with MemoryStore(bounds=bounds, clock=clock) as shared, ConnectionStore(shared) as store:
+        yield store
+
+
+@asynccontextmanager
+async def sqlite(bounds: Bounds | None, clock: Clock) -> AsyncIterator[ConversationStore]:
+    with tempfile.TemporaryDirectory() as folder:
+        async with SQLiteStore(Path(folder) / "store.db", bounds=bounds, clock=clock) as store:
+            yield store
+
+
+@asynccontextmanager
+async def redis(url: str, bounds: Bounds | None, clock: Clock) -> AsyncIterator[ConversationStore]:
+    """On one server for all tests; a prefix of its own keeps each store apart."""
+    prefix = f"test{next(PREFIXES)}"
+    async with RedisStore.from_url(url, bounds=bounds, clock=clock, prefix=prefix) as store:
+        yield store
+
+
+STORES: dict[str, Open] = {"memory": memory, "connection": connection, "sqlite": sqlite, "redis": redis}
+PREFIXES = itertools.count()
 
 
 @pytest.fixture(params=sorted(STORES))
@@ -48,9 +76,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def opened(kind: str, clock: Clock) -> Open:
+def opened(kind: str, clock: Clock, request: pytest.FixtureRequest) -> Open:
     """Opens a store of the kind that is tested."""
-    return lambda bounds=None: STORES[kind](bounds, clock)
+    open_it = STORES[kind]
+    if kind == "redis":
+        open_it = partial(open_it, request.getfixturevalue("redis_server").url)
+    return lambda bounds=None: open_it(bounds, clock)
 
 
 @pytest.fixture
@@ -132,7 +163,7 @@ async def test_a_turn_is_what_was_stored(store: ConversationStore) -> None:
         ('a "b"\n', b'[{"type":"message","role":"user","content":"a \\"b\\"\\n"}]'),
         (b' [{"a": 1} , {}] ', b'[{"a": 1},{}]'),
         (({"a": 1}, b"{}"), b'[{"a":1},{}]'),
-        (iter([{"a": "\u00e9\U0001f600"}]), '[{"a":"\u00e9\U0001f600"}]'.encode()),
+        ({"only": {"a": "\u00e9\U0001f600"}}.values(), '[{"a":"\u00e9\U0001f600"}]'.encode()),
         ([{"a": "\ud83d"}], b'[{"a":"\\ud83d"}]'),
         (Items([{"a": 1}]), b'[{"a":1}]'),
         (bytearray(b"[{}]"), b"[{}]"),
@@ -142,7 +173,6 @@ async def test_a_turn_is_what_was_stored(store: ConversationStore) -> None:
 async def test_input_and_output_as_callers_have_them(
     store: ConversationStore, given: Any, stored: bytes
 ) -> None:
-    given = list(given) if hasattr(given, "__next__") else given
     await store.append(ME, {"id": "in"}, input=given)
     assert (await store.load_history(ME, "in")).data == stored
     if isinstance(given, str) or given == b'"H\\u0069"':
@@ -405,6 +435,13 @@ async def test_expire_says_how_many_went(opened: Open, clock: Clock) -> None:
         for number in range(5):
             await say(store, f"r{number}", None, f"tenant {number % 2}")
             clock.now += 1
+        if isinstance(store, RedisStore):  # which goes tenant by tenant
+            for tenant, expected in (("tenant 0", 2), ("tenant 1", 1)):
+                assert await store.expire_tenant(tenant) == 0
+                clock.now += 7
+                assert await store.expire_tenant(tenant) == expected
+                clock.now -= 7
+            return
         assert await store.expire() == 0
         clock.now += 7
         assert await store.expire() == 3
@@ -488,7 +525,8 @@ async def test_racing_writers_lose_and_double_nothing(store: ConversationStore) 
     async def writer(who: str) -> None:
         nonlocal news
         for number in range(1, 30):
-            news += await say(store, f"r{number}", f"r{number - 1}")
+            new = await say(store, f"r{number}", f"r{number - 1}")
+            news += new
             await say(store, f"{who}{number}", f"r{number}")
             await asyncio.sleep(0)
 

@@ -15,6 +15,8 @@ continues, and the history of a response is everything up to its output. All sto
 
 from penstock._penstock import Bounds, Items
 from penstock.store.base import ConversationStore, Turn
+from penstock.store.connection import ConnectionStore
 from penstock.store.memory import MemoryStore
+from penstock.store.sqlite import SQLiteStore
 
-__all__ = ["Bounds", "ConversationStore", "Items", "MemoryStore", "Turn"]
+__all__ = ["Bounds", "ConnectionStore", "ConversationStore", "Items", "MemoryStore", "SQLiteStore", "Turn"]

@@ -149,6 +149,13 @@ def check_parent(response_id: str | None) -> str | None:
     return response_id
 
 
+def cut(items: Items, max_items: int | None, max_bytes: int | None) -> Items:
+    """A history within a caller's bounds."""
+    if max_items is None and max_bytes is None:
+        return items
+    return items.trim(max_items=max_items, max_bytes=max_bytes)
+
+
 def is_unicode(text: str) -> bool:
     """Whether a str can be written as UTF-8: JSON may have brought it lone surrogates."""
     if text.isascii():

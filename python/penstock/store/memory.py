@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from penstock._penstock import Bounds, Items, _Conversations
-from penstock.store.base import StoreBase, Turn, check_parent, check_tenant, is_unicode
+from penstock.store.base import StoreBase, Turn, check_parent, check_tenant, cut, is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,10 +50,7 @@ class MemoryStore(StoreBase):
         """See `ConversationStore`."""
         check_tenant(tenant)
         check_parent(response_id)
-        items = self._core.history(tenant, response_id, self._now())
-        if max_items is None and max_bytes is None:
-            return items
-        return items.trim(max_items=max_items, max_bytes=max_bytes)
+        return cut(self._core.history(tenant, response_id, self._now()), max_items, max_bytes)
 
     async def load_turn(self, tenant: str, response_id: str) -> Turn | None:
         """See `ConversationStore`."""

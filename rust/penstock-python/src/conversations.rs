@@ -74,6 +74,11 @@ impl _Conversations {
         })
     }
 
+    /// Whether there is such a turn; asking is no use of it.
+    fn has(&self, py: Python<'_>, tenant: &str, id: &str, now: u64) -> PyResult<bool> {
+        guard(py, || Ok(wait(py, &self.state)?.has(tenant, id, now)))
+    }
+
     /// One turn: (parent, response, input, output); None if there is none.
     fn turn<'py>(&self, py: Python<'py>, tenant: &str, id: &str, now: u64) -> PyResult<Option<Row<'py>>> {
         guard(py, || {

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PyList, PyString, PyTuple};
 
+use crate::bounds::Bounds;
 use crate::decoder::with_bytes;
 use crate::errors::{guard, raise};
 use crate::json::{Options, to_python};
@@ -134,6 +135,11 @@ impl Items {
             let core = penstock::Items::read(arrays.iter().map(PyBytesMethods::as_bytes));
             Ok(Self { core: core.map_err(|error| raise(py, &error))? })
         })
+    }
+
+    /// What stays of them before a turn with which a history would be too long.
+    fn _before(&self, py: Python<'_>, input: &Self, output: &Self, bounds: &Bounds) -> PyResult<Self> {
+        guard(py, || Ok(Self { core: self.core.before(&input.core, &output.core, &bounds.core) }))
     }
 
     /// All of them as one JSON array.

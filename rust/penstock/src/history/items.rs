@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::error::{Error, JsonReason};
 use crate::history::trim::kept;
 use crate::json::{Cursor, Kind, elements};
+use crate::limits::Bounds;
 
 /// Items that came together: their JSON texts with a comma between each two, nothing around them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -156,8 +157,16 @@ impl Items {
         self.tip
     }
 
-    pub(super) fn to_chunk(&self) -> Chunk {
-        self.iter().collect()
+    /// All of them in one piece, copied only if they are not.
+    pub(super) fn into_chunk(self) -> Chunk {
+        match self.tip.map(Arc::try_unwrap) {
+            None => Chunk::default(),
+            Some(Ok(mut link)) if link.parent.is_none() && link.output.len() == 0 => {
+                std::mem::take(&mut link.input)
+            }
+            Some(Ok(link)) => Self::of(link).iter().collect(),
+            Some(Err(tip)) => Self { tip: Some(tip) }.iter().collect(),
+        }
     }
 
     /// How many there are.
@@ -227,9 +236,15 @@ impl Items {
         Self::of_chunk(&kept)
     }
 
-    /// All but the last `count`.
-    pub(super) fn without_last(&self, count: u64) -> Chunk {
-        self.iter().take(self.len().saturating_sub(count) as usize).collect()
+    /// What stays of them before a turn with which they would be too many: with its items they are at most half of
+    /// what `bounds` allow a history, so that it is not shortened again at each turn.
+    #[must_use]
+    pub fn before(&self, input: &Self, output: &Self, bounds: &Bounds) -> Self {
+        let Bounds { max_history_items, max_history_bytes, .. } = *bounds;
+        let link = Link::new(self.tip.clone(), input.clone().into_chunk(), output.clone().into_chunk());
+        let new = input.len() + output.len();
+        let left = Self::of(link).trim(max_history_items / 2, max_history_bytes / 2, new);
+        Self::of_chunk(&left.iter().take(left.len().saturating_sub(new) as usize).collect())
     }
 
     /// The chunks of all links, oldest first.

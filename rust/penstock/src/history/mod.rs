@@ -116,7 +116,7 @@ impl Conversations {
             Some(slot) => self.link(slot).map(Items::up_to).unwrap_or_default(),
             None => before.unwrap_or_default(),
         };
-        self.insert(tenant, turn, parent, &before, now);
+        self.insert(tenant, turn, parent, before, now);
         self.evict(tenant);
         Ok(true)
     }
@@ -126,6 +126,14 @@ impl Conversations {
         let slot = self.find(tenant, id, now).ok_or(Error::PreviousResponse)?;
         let items = self.link(slot).map(Items::up_to).unwrap_or_default();
         Ok(items.trim(self.bounds.max_history_items, self.bounds.max_history_bytes, 0))
+    }
+
+    /// Whether there is such a turn; asking is no use of it.
+    #[must_use]
+    pub fn has(&self, tenant: &str, id: &str, now: u64) -> bool {
+        let slot = self.tenants.get(tenant).and_then(|share| share.turns.get(id));
+        let named = slot.and_then(|slot| self.nodes.get(*slot)?.named.as_ref());
+        named.is_some_and(|named| !is_over(named.used_at, self.bounds.ttl, now))
     }
 
     /// One turn.
@@ -193,23 +201,21 @@ impl Conversations {
 
     /// Puts a turn at the end of `before`, which is the history of `parent` if that is stored here. A history that
     /// would outgrow the bounds begins anew with the newer half of it, so that it is not copied again at each turn.
-    fn insert(&mut self, tenant: &str, turn: NewTurn, parent: Option<Slot>, before: &Items, now: u64) {
+    fn insert(&mut self, tenant: &str, mut turn: NewTurn, parent: Option<Slot>, before: Items, now: u64) {
         let Bounds { max_history_items, max_history_bytes, .. } = self.bounds;
         let (link_cost, name_cost) = (turn.link_cost(), turn.name_cost());
-        let whole = Items::of(turn.link(before.clone().into_tip()));
-        let fits = whole.len().max(whole.links()) <= max_history_items && whole.bytes() <= max_history_bytes;
-        let (link, cost, parent) = if fits || before.is_empty() {
-            // What came from elsewhere is paid for by whoever holds it first.
-            let copied = if parent.is_none() { before.bytes() } else { 0 };
-            (whole.into_tip(), link_cost + copied, parent)
-        } else {
-            let new = turn.input.len() + turn.output.len();
-            let left = whole.trim(max_history_items / 2, max_history_bytes / 2, new).without_last(new);
-            let base = Items::of_chunk(&left);
-            let copied = base.bytes();
-            (Items::of(turn.link(base.into_tip())).into_tip(), link_cost + copied, None)
-        };
-        let Some(link) = link else { return };
+        let items = before.len() + turn.input.len() + turn.output.len();
+        let bytes = before.bytes() + turn.input.bytes() + turn.output.bytes();
+        let longest = items.max(before.links() + 1);
+        let (before, parent) =
+            if before.is_empty() || longest <= max_history_items && bytes <= max_history_bytes {
+                (before, parent)
+            } else {
+                (before.before(&turn.input, &turn.output, &self.bounds), None)
+            };
+        // What is no other turn's is this one's to pay for.
+        let cost = if parent.is_none() { link_cost + before.bytes() } else { link_cost };
+        let link = Arc::new(turn.take_link(before.into_tip()));
 
         let NewTurn { id, parent: parent_id, response, .. } = turn;
         let (use_number, response) = (self.uses, Arc::from(response));

@@ -64,9 +64,10 @@ impl NewTurn {
         (self.response.len() + self.id.len() + self.parent.as_ref().map_or(0, |parent| parent.len())) as u64
     }
 
-    /// The items as the end of the chain that `parent` is the tip of.
-    pub(super) fn link(&self, parent: Option<Arc<Link>>) -> Link {
-        Link::new(parent, self.input.to_chunk(), self.output.to_chunk())
+    /// Moves the items to the end of the chain that `parent` is the tip of.
+    pub(super) fn take_link(&mut self, parent: Option<Arc<Link>>) -> Link {
+        let (input, output) = (std::mem::take(&mut self.input), std::mem::take(&mut self.output));
+        Link::new(parent, input.into_chunk(), output.into_chunk())
     }
 }
 
