@@ -5,14 +5,16 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use penstock::{DecoderOptions, EndOfInput, Error, Frame, Framing, Malformed, Piece, Scanner, Sink, Span};
+use penstock::{
+    DecoderOptions, EndOfInput, Error, Frame, Framing, Head, Known, Malformed, Piece, Scanner, Sink, Span,
+};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::errors::{guard, lock, raise, raise_after};
-use crate::event::{Context, Event, Parts, Reader, name_string};
+use crate::event::{Context, Event, Parts, Reader, name_string, place};
 use crate::json::Options;
 use crate::limits::Limits;
 use crate::strings;
@@ -134,8 +136,6 @@ struct Output<'a, 'py> {
 impl<'py> Output<'_, 'py> {
     #[inline(always)]
     fn event(&mut self, frame: &Frame<'_>) -> PyResult<Bound<'py, PyAny>> {
-        let py = self.chunk.py();
-        let id = self.id.as_ref().map(|id| id.clone_ref(py));
         let chunk = self.chunk.as_bytes();
         let (bytes, data, name) = match (&frame.data, &frame.name) {
             (Piece::Chunk(data), None) if chunk.len() <= LARGE_CHUNK => {
@@ -145,12 +145,35 @@ impl<'py> Output<'_, 'py> {
                 (self.chunk.clone(), span(data), span(name))
             }
             (data, name) => {
-                join(py, data.bytes(chunk), name.as_ref().map(|name| name.bytes(chunk)).unwrap_or_default())?
+                let name = name.as_ref().map(|name| name.bytes(chunk)).unwrap_or_default();
+                join(self.chunk.py(), data.bytes(chunk), name)?
             }
         };
-        let head = self.scanner.head(data.of(bytes.as_bytes()));
-        let parts = Parts { bytes: bytes.unbind(), data, name, id, flushed: frame.flushed };
-        Ok(Bound::new(py, Event::of(py, parts, head, self.context())?)?.into_any())
+        let whole = bytes.as_bytes();
+        self.scanner.set_name(name.of(whole));
+        let head = self.scanner.head(data.of(whole));
+        self.make(Place { bytes, data, name }, head, frame.flushed)
+    }
+
+    /// The event that was recognised at `at` of the chunk.
+    #[inline(always)]
+    fn known_event(&mut self, at: usize, known: &Known) -> PyResult<Bound<'py, PyAny>> {
+        let chunk = self.chunk.as_bytes();
+        let (data, name) = (known.data.moved(at), known.name.moved(at));
+        if chunk.len() <= LARGE_CHUNK {
+            return self.make(Place { bytes: self.chunk.clone(), data, name }, known.head, false);
+        }
+        let (bytes, data, name) = join(self.chunk.py(), data.of(chunk), name.of(chunk))?;
+        self.make(Place { bytes, data, name }, known.head, false)
+    }
+
+    #[inline(always)]
+    fn make(&mut self, place: Place<'py>, head: Head, flushed: bool) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.chunk.py();
+        let Place { bytes, data, name } = place;
+        let id = self.id.as_ref().map(|id| id.clone_ref(py));
+        let parts = Parts { bytes: bytes.unbind(), data, name, id, flushed };
+        Ok(place::make(py, Event::of(py, parts, head, self.context())?)?.into_any())
     }
 
     /// The context of the payload just scanned.
@@ -167,24 +190,42 @@ impl<'py> Output<'_, 'py> {
 
     #[inline]
     fn row(&mut self, columns: &[Column], frame: &Frame<'_>) -> PyResult<Bound<'py, PyAny>> {
-        let py = self.chunk.py();
         let chunk = self.chunk.as_bytes();
         let payload = frame.data.bytes(chunk);
         let name = frame.name.as_ref().map(|name| name.bytes(chunk)).unwrap_or_default();
+        self.scanner.set_name(name);
         let head = self.scanner.head(payload);
-        let reader = Reader { py, payload, name, head: &head };
+        self.cells(columns, &Reader { py: self.chunk.py(), payload, name, head: &head }, frame.flushed)
+    }
+
+    /// A row of the event that was recognised at `at` of the chunk.
+    #[inline]
+    fn known_row(&self, columns: &[Column], at: usize, known: &Known) -> PyResult<Bound<'py, PyAny>> {
+        let chunk = self.chunk.as_bytes();
+        let (payload, name) = (known.data.moved(at).of(chunk), known.name.moved(at).of(chunk));
+        self.cells(columns, &Reader { py: self.chunk.py(), payload, name, head: &known.head }, false)
+    }
+
+    #[inline]
+    fn cells(
+        &self,
+        columns: &[Column],
+        reader: &Reader<'_, 'py>,
+        flushed: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.chunk.py();
         let cell = |column: &Column| -> PyResult<Bound<'py, PyAny>> {
             Ok(match column {
                 Column::Type => reader.event_type()?.into_any(),
                 Column::Delta => or_none(py, reader.delta()?),
-                Column::Name => or_none(py, (!name.is_empty()).then(|| name_string(py, name))),
+                Column::Name => or_none(py, (!reader.name.is_empty()).then(|| name_string(py, reader.name))),
                 Column::Id => or_none(py, self.id.as_ref().map(|id| id.bind(py).clone())),
                 Column::ItemId => or_none(py, reader.item_id()?),
                 Column::StreamId => or_none(py, reader.stream_id()?),
                 Column::SequenceNumber => reader.sequence_number().into_pyobject(py)?,
                 Column::OutputIndex => reader.output_index().into_pyobject(py)?,
-                Column::Data => PyBytes::new(py, payload).into_any(),
-                Column::Flushed => frame.flushed.into_pyobject(py)?.to_owned().into_any(),
+                Column::Data => PyBytes::new(py, reader.payload).into_any(),
+                Column::Flushed => flushed.into_pyobject(py)?.to_owned().into_any(),
             })
         };
         match columns {
@@ -196,6 +237,21 @@ impl<'py> Output<'_, 'py> {
             }
         }
     }
+
+    #[inline(always)]
+    fn keep(&mut self, made: PyResult<Bound<'py, PyAny>>) {
+        match made {
+            Ok(made) => self.made.push(made.unbind()),
+            Err(error) => self.failure = Some(error),
+        }
+    }
+}
+
+/// Where an event's bytes are.
+struct Place<'py> {
+    bytes: Bound<'py, PyBytes>,
+    data: Span,
+    name: Span,
 }
 
 impl Sink for Output<'_, '_> {
@@ -212,10 +268,21 @@ impl Sink for Output<'_, '_> {
             None => self.event(&frame),
             Some(columns) => self.row(columns, &frame),
         };
-        match made {
-            Ok(made) => self.made.push(made.unbind()),
-            Err(error) => self.failure = Some(error),
+        self.keep(made);
+    }
+
+    #[inline]
+    fn known(&mut self, chunk: &[u8], at: usize) -> Option<usize> {
+        if self.failure.is_some() {
+            return None;
         }
+        let known = self.scanner.known(chunk, at)?;
+        let made = match self.columns {
+            None => self.known_event(at, &known),
+            Some(columns) => self.known_row(columns, at, &known),
+        };
+        self.keep(made);
+        Some(at + known.length)
     }
 }
 

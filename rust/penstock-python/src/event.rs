@@ -1,5 +1,7 @@
 //! `Event`: a frozen view on the bytes of one event.
 
+pub(crate) mod place;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
@@ -163,7 +165,13 @@ impl<'py> Reader<'_, 'py> {
         if self.head.delta.is_empty() && self.head.type_span.is_empty() {
             return self.chat_delta();
         }
-        self.string(self.head.delta.of(self.payload))
+        let delta = self.head.delta.of(self.payload);
+        if self.head.plain_delta
+            && let [_, inside @ .., _] = delta
+        {
+            return strings::ascii(self.py, inside).map(Some);
+        }
+        self.string(delta)
     }
 
     /// The delta of a payload that may be a Chat Completions chunk.

@@ -86,6 +86,7 @@ mod _penstock {
         let py = module.py();
         crate::errors::silence_panics();
         crate::strings::init(py)?;
+        crate::event::place::init(py.get_type::<Event>().call1((b"{}",))?.cast()?);
         // Lets `match` take an event apart by its keys.
         py.import("collections.abc")?
             .getattr("Mapping")?

@@ -116,8 +116,8 @@ impl Template {
         let kinds: Vec<Hole> = self.shape.holes().collect();
         let starts: Vec<usize> = kinds
             .iter()
-            .zip(fillings)
-            .map(|(&kind, filling)| filling.start as usize - usize::from(kind == Hole::String))
+            .enumerate()
+            .map(|(hole, &kind)| fillings.span(hole).start as usize - usize::from(kind == Hole::String))
             .collect();
         let Some((containers, places)) = locate(&object, payload, &starts) else { return Ok(None) };
         if places.len() != kinds.len() || containers.len() > CONTAINERS {
@@ -148,12 +148,13 @@ impl Prototype {
                 *slot = Some(copy);
             }
         }
-        for (((kind, place), filling), first) in self.holes.iter().zip(fillings).zip(&self.fillings) {
-            let text = filling.of(payload);
-            if text == first.of(&self.payload) {
+        for (hole, (kind, place)) in self.holes.iter().enumerate() {
+            let text = fillings.span(hole).of(payload);
+            if text == self.fillings.span(hole).of(&self.payload) {
                 continue;
             }
             let value = match kind {
+                Hole::String if fillings.is_plain(hole) => strings::ascii(py, text)?.into_any(),
                 Hole::String => {
                     let text = RawStr::checked(text);
                     if options.strict && strings::is_lossy(text) {

@@ -108,6 +108,15 @@ pub struct Frame<'a> {
 pub trait Sink {
     /// Takes one frame; `chunk` is the chunk being fed.
     fn frame(&mut self, chunk: &[u8], frame: Frame<'_>);
+
+    /// Takes the event that starts at `at` of the chunk, if the sink recognises all of it at once; returns where
+    /// it ends. A sink may take none but events that would reach [`Sink::frame`] just the same: an `event` line or
+    /// none, one `data` line that is a JSON object, a blank line, 2,048 bytes at most.
+    #[inline]
+    fn known(&mut self, chunk: &[u8], at: usize) -> Option<usize> {
+        let _ = (chunk, at);
+        None
+    }
 }
 
 impl<F: FnMut(&[u8], Frame<'_>)> Sink for F {

@@ -33,6 +33,13 @@ impl Span {
         self.start == self.end
     }
 
+    /// The same piece of a text in which the payload starts at `at`.
+    #[inline]
+    #[must_use]
+    pub const fn moved(self, at: usize) -> Self {
+        Self { start: self.start + at as u32, end: self.end + at as u32 }
+    }
+
     /// The piece itself.
     #[inline]
     #[must_use]
@@ -251,6 +258,8 @@ pub struct Head {
     pub sequence_number: Span,
     /// Where `output_index` stands.
     pub output_index: Span,
+    /// Whether `delta` is known to be a string of ASCII without escapes; false if nobody looked.
+    pub plain_delta: bool,
 }
 
 impl Head {
@@ -263,6 +272,7 @@ impl Head {
             delta: fields.span(Field::Delta),
             sequence_number: fields.span(Field::SequenceNumber),
             output_index: fields.span(Field::OutputIndex),
+            plain_delta: false,
         }
     }
 }

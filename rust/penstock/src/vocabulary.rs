@@ -254,6 +254,14 @@ vocabulary! {
     }
 }
 
+impl EventType {
+    /// Whether such events come in numbers, each adding a piece to something.
+    #[must_use]
+    pub fn is_delta(self) -> bool {
+        self.as_str().ends_with(".delta")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{EventType, Field};

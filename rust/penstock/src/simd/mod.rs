@@ -55,10 +55,11 @@ pub(crate) trait Backend {
         text.get(at..at + literal.len()) == Some(literal)
     }
 
-    /// The first `"`, `\` or byte below 0x20 at or after `from`, or the length of the text.
+    /// The first `"`, `\` or byte below 0x20 at or after `from`, or the length of the text; and whether all before
+    /// it is ASCII.
     #[inline(always)]
-    fn string_stop(text: &[u8], from: usize) -> usize {
-        string_stop(text, from).0
+    fn string_stop(text: &[u8], from: usize) -> (usize, bool) {
+        string_stop(text, from)
     }
 
     /// The first LF or CR at or after `from`.
@@ -212,7 +213,7 @@ mod tests {
     struct Find<'a>(&'a [u8], usize, &'a [u8]);
 
     impl Task for Find<'_> {
-        type Output = (usize, bool, Option<usize>);
+        type Output = ((usize, bool), bool, Option<usize>);
 
         #[inline(always)]
         fn run<B: Backend>(self) -> Self::Output {
@@ -229,6 +230,8 @@ mod tests {
                     b'"'
                 } else if place % 83 == 82 {
                     b'\n'
+                } else if place % 71 == 70 {
+                    0xc3
                 } else {
                     b'a' + (place % 26) as u8
                 }

@@ -63,7 +63,7 @@ impl Backend for Avx512 {
     }
 
     #[inline(always)]
-    fn string_stop(text: &[u8], from: usize) -> usize {
+    fn string_stop(text: &[u8], from: usize) -> (usize, bool) {
         // SAFETY: as above.
         unsafe { string_stop_avx512(text, from) }
     }
@@ -197,8 +197,9 @@ fn line_end_avx512(text: &[u8], from: usize) -> Option<usize> {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,bmi2")]
-fn string_stop_avx512(text: &[u8], from: usize) -> usize {
+fn string_stop_avx512(text: &[u8], from: usize) -> (usize, bool) {
     let mut at = from;
+    let mut wide = 0;
     while at < text.len() {
         let lanes = low_bits(text.len() - at);
         // SAFETY: the masked-out lanes are not read, and the others lie within the text.
@@ -206,12 +207,16 @@ fn string_stop_avx512(text: &[u8], from: usize) -> usize {
         let stops = _mm512_mask_cmpeq_epi8_mask(lanes, bytes, _mm512_set1_epi8(b'"'.cast_signed()))
             | _mm512_mask_cmpeq_epi8_mask(lanes, bytes, _mm512_set1_epi8(b'\\'.cast_signed()))
             | _mm512_mask_cmplt_epu8_mask(lanes, bytes, _mm512_set1_epi8(0x20));
+        let high = _mm512_movepi8_mask(bytes);
         if stops != 0 {
-            return at + stops.trailing_zeros() as usize;
+            // The bits below the lowest stop.
+            wide |= high & (stops - 1) & !stops;
+            return (at + stops.trailing_zeros() as usize, wide == 0);
         }
+        wide |= high;
         at += BLOCK;
     }
-    text.len().max(from)
+    (text.len().max(from), wide == 0)
 }
 
 #[inline]

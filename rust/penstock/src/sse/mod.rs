@@ -12,9 +12,10 @@ use std::ops::Range;
 
 use memchr::memchr2;
 
-use crate::decoder::{DecoderOptions, EndOfInput, Frame, Mark, Piece, Shared, Sink};
+use crate::decoder::{DecoderOptions, EndOfInput, Frame, Malformed, Mark, Piece, Shared, Sink};
 use crate::error::{Error, exceeded};
 use crate::limits::Limit;
+use crate::shape::{KNOWN_LONGEST, KNOWN_NAME_LONGEST};
 use crate::simd::{Backend, Task, dispatch};
 use crate::sse::line::{Ignored, Kind, Partial, classify, value_offset};
 use crate::sse::sniff::Sniff;
@@ -54,6 +55,8 @@ pub(crate) struct Lines {
     plain_name: u64,
     /// Bytes since the last event that were not payload.
     idle: u64,
+    /// With as many of them or fewer, an event that the sink recognises breaks no limit; `None` if it might.
+    plain_idle: Option<u64>,
     sniff: Sniff,
 }
 
@@ -74,9 +77,20 @@ impl<S: Sink> Task for Read<'_, S> {
     }
 }
 
+/// How many idle bytes may stand before an event that the sink recognises; `None` if it must not.
+fn plain_idle(options: &DecoderOptions) -> Option<u64> {
+    let limits = &options.limits;
+    let wide = limits.max_line_bytes.min(limits.max_event_bytes) >= KNOWN_LONGEST as u64
+        && limits.max_event_name_bytes >= KNOWN_NAME_LONGEST as u64;
+    let sentinel = options.sentinel.as_deref().unwrap_or_default().trim_ascii();
+    let mine = wide && options.malformed == Malformed::Replace && !sentinel.starts_with(b"{");
+    limits.max_idle_bytes.checked_sub(KNOWN_LONGEST as u64).filter(|_| mine)
+}
+
 impl Lines {
     pub(crate) fn new(options: DecoderOptions) -> Self {
         Self {
+            plain_idle: plain_idle(&options),
             plain_name: [Limit::LineBytes, Limit::IdleBytes, Limit::EventNameBytes]
                 .iter()
                 .fold(u64::MAX, |least, &limit| least.min(options.limits.get(limit))),
@@ -153,6 +167,14 @@ impl Lines {
         while !self.shared.done
             && let Some(&first) = chunk.get(at)
         {
+            if self.may_be_known()
+                && let Some(end) = sink.known(chunk, at)
+            {
+                self.idle = 0;
+                self.shared.counts.events += 1;
+                at = end;
+                continue;
+            }
             // A blank line follows most data lines; it needs no search.
             let end = match first {
                 b'\n' | b'\r' => Some(at),
@@ -166,6 +188,17 @@ impl Lines {
             at = self.pass_end(chunk, end);
         }
         Ok(())
+    }
+
+    /// Whether an event may start here that the sink takes by itself: nothing is open, and nothing about such an
+    /// event could concern anybody else.
+    #[inline(always)]
+    fn may_be_known(&self) -> bool {
+        self.plain_idle.is_some_and(|plain| self.idle <= plain)
+            && self.data.is_none()
+            && self.name.is_none()
+            && !self.id_changed
+            && self.id_buffer.is_none()
     }
 
     /// Passes the byte order mark at the start of the stream; returns where to go on.

@@ -99,7 +99,7 @@ impl<'a> Task for Fit<'_, 'a> {
             }
             at += literal.len();
             if place < repeat.holes {
-                let end = string_end::<B>(payload, at)?;
+                let (end, _) = string_end::<B>(payload, at)?;
                 if place == repeat.piece {
                     piece = payload.get(at..end);
                 }
