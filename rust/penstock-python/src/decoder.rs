@@ -157,14 +157,14 @@ impl<'py> Output<'_, 'py> {
 
     /// The event that was recognised at `at` of the chunk.
     #[inline(always)]
-    fn known_event(&mut self, at: usize, known: &Known) -> PyResult<Bound<'py, PyAny>> {
+    fn known_event(&mut self, at: usize, known: &Known, head: Head) -> PyResult<Bound<'py, PyAny>> {
         let chunk = self.chunk.as_bytes();
         let (data, name) = (known.data.moved(at), known.name.moved(at));
         if chunk.len() <= LARGE_CHUNK {
-            return self.make(Place { bytes: self.chunk.clone(), data, name }, known.head, false);
+            return self.make(Place { bytes: self.chunk.clone(), data, name }, head, false);
         }
         let (bytes, data, name) = join(self.chunk.py(), data.of(chunk), name.of(chunk))?;
-        self.make(Place { bytes, data, name }, known.head, false)
+        self.make(Place { bytes, data, name }, head, false)
     }
 
     #[inline(always)]
@@ -200,10 +200,16 @@ impl<'py> Output<'_, 'py> {
 
     /// A row of the event that was recognised at `at` of the chunk.
     #[inline]
-    fn known_row(&self, columns: &[Column], at: usize, known: &Known) -> PyResult<Bound<'py, PyAny>> {
+    fn known_row(
+        &self,
+        columns: &[Column],
+        at: usize,
+        known: &Known,
+        head: &Head,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let chunk = self.chunk.as_bytes();
         let (payload, name) = (known.data.moved(at).of(chunk), known.name.moved(at).of(chunk));
-        self.cells(columns, &Reader { py: self.chunk.py(), payload, name, head: &known.head }, false)
+        self.cells(columns, &Reader { py: self.chunk.py(), payload, name, head }, false)
     }
 
     #[inline]
@@ -276,10 +282,10 @@ impl Sink for Output<'_, '_> {
         if self.failure.is_some() {
             return None;
         }
-        let known = self.scanner.known(chunk, at)?;
+        let (known, head) = self.scanner.known_head(chunk, at)?;
         let made = match self.columns {
-            None => self.known_event(at, &known),
-            Some(columns) => self.known_row(columns, at, &known),
+            None => self.known_event(at, &known, head),
+            Some(columns) => self.known_row(columns, at, &known, &head),
         };
         self.keep(made);
         Some(at + known.length)

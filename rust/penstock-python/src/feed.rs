@@ -1,7 +1,7 @@
 //! What an accumulator may be fed: events, the bytes of a stream, or single payloads.
 
 use penstock::json::Cursor;
-use penstock::{Decoder, DecoderOptions, EndOfInput, Error, Frame, Framing, Limits};
+use penstock::{Decoder, DecoderOptions, EndOfInput, Error, Frame, Framing, Limits, Sink};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
@@ -15,6 +15,12 @@ use crate::partial::with_utf8;
 pub(crate) trait Accumulate {
     /// Takes one payload and the name of its `event` field.
     fn take(&mut self, payload: &[u8], name: Option<&[u8]>) -> Result<(), Error>;
+
+    /// Takes the event that starts at `at` of a chunk, if it recognises all of it; gives where it ends.
+    fn take_known(&mut self, chunk: &[u8], at: usize) -> Option<(usize, Result<(), Error>)> {
+        let _ = (chunk, at);
+        None
+    }
 
     /// The sentinel came.
     fn done(&mut self) {}
@@ -80,14 +86,14 @@ impl Feed {
             return target.take(chunk, None);
         }
         let mut failure = None;
-        let result = self.decoder.feed(chunk, &mut into(target, &mut failure));
+        let result = self.decoder.feed(chunk, &mut Into { target, failure: &mut failure });
         self.conclude(result, failure, target)
     }
 
     /// Ends the input of bytes; an event that only lacks its blank line is delivered.
     pub(crate) fn finish(&mut self, target: &mut impl Accumulate) -> Result<(), Error> {
         let mut failure = None;
-        let result = self.decoder.finish(&mut into(target, &mut failure));
+        let result = self.decoder.finish(&mut Into { target, failure: &mut failure });
         self.conclude(result, failure, target)
     }
 
@@ -107,16 +113,29 @@ impl Feed {
     }
 }
 
-/// A sink that hands frames to `target` until one is refused.
-fn into<'a>(
-    target: &'a mut impl Accumulate,
+/// A sink that hands events to `target` until one is refused.
+struct Into<'a, T> {
+    target: &'a mut T,
     failure: &'a mut Option<Error>,
-) -> impl FnMut(&[u8], Frame<'_>) + 'a {
-    |chunk, frame| {
-        if failure.is_none() {
+}
+
+impl<T: Accumulate> Sink for Into<'_, T> {
+    #[inline]
+    fn frame(&mut self, chunk: &[u8], frame: Frame<'_>) {
+        if self.failure.is_none() {
             let name = frame.name.as_ref().map(|name| name.bytes(chunk));
-            *failure = target.take(frame.data.bytes(chunk), name).err();
+            *self.failure = self.target.take(frame.data.bytes(chunk), name).err();
         }
+    }
+
+    #[inline]
+    fn known(&mut self, chunk: &[u8], at: usize) -> Option<usize> {
+        if self.failure.is_some() {
+            return None;
+        }
+        let (end, result) = self.target.take_known(chunk, at)?;
+        *self.failure = result.err();
+        Some(end)
     }
 }
 

@@ -54,6 +54,12 @@ impl Accumulate for penstock::ResponseAccumulator {
     fn take(&mut self, payload: &[u8], name: Option<&[u8]>) -> Result<(), Error> {
         self.feed(payload, name).map(drop)
     }
+
+    #[inline]
+    fn take_known(&mut self, chunk: &[u8], at: usize) -> Option<(usize, Result<(), Error>)> {
+        let (length, fed) = self.feed_known(chunk, at)?;
+        Some((at + length, fed.map(drop)))
+    }
 }
 
 /// How a caller names a call.

@@ -258,7 +258,7 @@ impl EventType {
     /// Whether such events come in numbers, each adding a piece to something.
     #[must_use]
     pub fn is_delta(self) -> bool {
-        self.as_str().ends_with(".delta")
+        self.as_str().as_bytes().ends_with(b".delta")
     }
 }
 

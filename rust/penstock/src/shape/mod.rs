@@ -64,8 +64,16 @@ pub struct Known {
     pub data: Span,
     /// Length of the event, its blank line included.
     pub length: usize,
-    /// The payload's head.
-    pub head: Head,
+}
+
+impl Known {
+    #[inline(always)]
+    fn find(shape: &Shape, stream: &[u8], at: usize) -> Option<(Self, Fillings)> {
+        let (fillings, end) = shape.frame(stream, at)?;
+        let length = end - at;
+        let data = Span::new(shape.prefix as usize, length - form::SUFFIX.len());
+        (length <= KNOWN_LONGEST).then_some((Self { name: shape.name, data, length }, fillings))
+    }
 }
 
 impl Scanner {
@@ -95,7 +103,7 @@ impl Scanner {
         self.scan_in_full(payload).map_or_else(|_| Head::default(), Head::of)
     }
 
-    /// Tells the `event` field of the frame whose payload is scanned next, so that [`Scanner::known`] can recognise
+    /// Tells the `event` field of the frame whose payload is scanned next, so that [`Scanner::known_head`] can recognise
     /// more of its kind; empty if it has none.
     #[inline]
     pub fn set_name(&mut self, name: &[u8]) {
@@ -105,20 +113,25 @@ impl Scanner {
         }
     }
 
-    /// The event that starts at `at` of an event stream, if all of it is there and it has the shape known so far.
-    /// An event stands there only if what came before it has been dispatched.
+    /// The event that starts at `at` of an event stream, and its head, if all of it is there and it has the shape
+    /// known so far. An event stands there only if what came before it has been dispatched.
     #[inline]
-    pub fn known(&mut self, stream: &[u8], at: usize) -> Option<Known> {
+    pub fn known_head(&mut self, stream: &[u8], at: usize) -> Option<(Known, Head)> {
         let shape = self.shape.as_deref().filter(|shape| shape.prefix > 0)?;
-        let (fillings, end) = shape.frame(stream, at)?;
-        let length = end - at;
-        if length > KNOWN_LONGEST {
-            return None;
-        }
-        let data = Span::new(shape.prefix as usize, length - form::SUFFIX.len());
-        let known = Known { name: shape.name, data, length, head: shape.head(&fillings) };
+        let (known, fillings) = Known::find(shape, stream, at)?;
+        let head = shape.head(&fillings);
         self.fits();
-        Some(known)
+        Some((known, head))
+    }
+
+    /// As [`Scanner::known_head`], with all fields of the payload.
+    #[inline]
+    pub fn known_fields(&mut self, stream: &[u8], at: usize) -> Option<(Known, &Fields)> {
+        let shape = self.shape.as_deref().filter(|shape| shape.prefix > 0)?;
+        let (known, fillings) = Known::find(shape, stream, at)?;
+        shape.fill(&fillings, &mut self.fields);
+        self.fits();
+        Some((known, &self.fields))
     }
 
     /// The shape of the payload last scanned, if it has the one that those before it taught.

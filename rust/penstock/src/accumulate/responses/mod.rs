@@ -134,15 +134,25 @@ impl ResponseAccumulator {
         if let Some(error) = &self.state.failed {
             return Err(error.clone());
         }
+        self.scanner.set_name(name.unwrap_or_default());
         let fed = match self.scanner.scan(payload) {
             Ok(fields) => self.state.take(payload, name, fields),
             Err(error) => self.state.malformed(payload, error),
         };
-        fed.inspect_err(|error| {
-            if matches!(error, Error::Limit { .. }) {
-                self.state.failed = Some(error.clone());
-            }
-        })
+        self.state.settle(fed)
+    }
+
+    /// Takes the event that starts at `at` of an event stream, if it is of the kind seen last and whole; gives its
+    /// length and what it was. For the [`Sink`](crate::Sink) of a decoder.
+    #[inline]
+    pub fn feed_known(&mut self, stream: &[u8], at: usize) -> Option<(usize, Result<Fed, Error>)> {
+        if self.state.failed.is_some() {
+            return None;
+        }
+        let (known, fields) = self.scanner.known_fields(stream, at)?;
+        let (payload, name) = (known.data.moved(at).of(stream), known.name.moved(at).of(stream));
+        let fed = self.state.take(payload, Some(name), fields);
+        Some((known.length, self.state.settle(fed)))
     }
 
     /// Ends the input. A response without terminal event is cut short, or failed if an `error` event said so. May
@@ -224,6 +234,16 @@ impl ResponseAccumulator {
 }
 
 impl State {
+    /// An error of a limit stays.
+    #[inline]
+    fn settle(&mut self, fed: Result<Fed, Error>) -> Result<Fed, Error> {
+        fed.inspect_err(|error| {
+            if matches!(error, Error::Limit { .. }) {
+                self.failed = Some(error.clone());
+            }
+        })
+    }
+
     #[inline]
     fn take(&mut self, payload: &[u8], name: Option<&[u8]>, fields: &Fields) -> Result<Fed, Error> {
         if self.limits.max_depth < DEPTH_CEILING {
