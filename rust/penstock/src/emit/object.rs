@@ -6,14 +6,22 @@ use crate::error::{Error, TextReason};
 use crate::json::{Cursor, entries, push_escaped, push_string};
 use crate::limits::DEPTH_CEILING;
 
+/// Bytes that most of an object's values are written in.
+type Text = Cow<'static, [u8]>;
+
 /// The members of an object in their order.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Members {
-    /// Each key decoded, each value one JSON text without line ends.
-    entries: Vec<(Box<[u8]>, Vec<u8>)>,
+    /// Each key as JSON writes it, without its quotes, and each value, one JSON text without line ends.
+    entries: Vec<(Text, Text)>,
 }
 
 impl Members {
+    /// None yet, with room for so many.
+    pub(super) fn with_capacity(count: usize) -> Self {
+        Self { entries: Vec::with_capacity(count) }
+    }
+
     /// Those of `object`, which [`accept`] has let through; of duplicates the last value counts.
     pub(super) fn read(object: &[u8]) -> Result<Self, Error> {
         let mut members = Self::default();
@@ -24,44 +32,64 @@ impl Members {
     /// Sets each member of `object`.
     pub(super) fn merge(&mut self, object: &[u8]) -> Result<(), Error> {
         entries(object, |key, value| {
-            let value = object.get(value).unwrap_or_default();
-            self.set(&key.decoded(), value.to_vec());
+            // Two spellings of one key are one member.
+            let mut name = Vec::new();
+            if key.escaped {
+                push_escaped(&key.decoded(), &mut name);
+            } else {
+                name.extend_from_slice(key.raw);
+            }
+            self.put(name.into(), object.get(value).unwrap_or_default().to_vec().into());
         })
     }
 
-    /// The value of `key`.
-    pub(super) fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        self.entries.iter().find(|(known, _)| **known == *key).map(|(_, value)| &**value)
+    /// The value of `key`, which needs no escape.
+    pub(super) fn get(&self, key: &str) -> Option<&[u8]> {
+        self.entries.iter().find(|(known, _)| **known == *key.as_bytes()).map(|(_, value)| &**value)
     }
 
-    /// Gives `key` the value `value`, in place if it is there.
-    pub(super) fn set(&mut self, key: &[u8], value: Vec<u8>) {
-        match self.entries.iter_mut().find(|(known, _)| **known == *key) {
+    /// Gives `key`, which needs no escape, the value `value`, in place if it is there.
+    pub(super) fn set(&mut self, key: &'static str, value: impl Into<Text>) {
+        self.put(Cow::Borrowed(key.as_bytes()), value.into());
+    }
+
+    /// Gives `key`, which needs no escape, a string as its value.
+    pub(super) fn set_string(&mut self, key: &'static str, value: &[u8]) {
+        let mut json = Vec::with_capacity(value.len() + 2);
+        push_string(value, &mut json);
+        self.set(key, json);
+    }
+
+    fn put(&mut self, key: Text, value: Text) {
+        match self.entries.iter_mut().find(|(known, _)| *known == key) {
             Some((_, old)) => *old = value,
-            None => self.entries.push((key.into(), value)),
+            None => self.entries.push((key, value)),
         }
     }
 
-    /// Gives `key` a string as its value.
-    pub(super) fn set_string(&mut self, key: &str, value: &[u8]) {
-        let mut json = Vec::new();
-        push_string(value, &mut json);
-        self.set(key.as_bytes(), json);
+    /// How long the object is, roughly.
+    pub(super) fn size(&self) -> usize {
+        self.entries.iter().map(|(key, value)| key.len() + value.len() + 4).sum::<usize>() + 2
     }
 
     /// Appends the object.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.reserve(self.size());
         out.push(b'{');
         for (place, (key, value)) in self.entries.iter().enumerate() {
-            if place > 0 {
-                out.push(b',');
-            }
-            out.push(b'"');
-            push_escaped(key, out);
+            out.extend_from_slice(if place > 0 { b",\"" } else { b"\"" });
+            out.extend_from_slice(key);
             out.extend_from_slice(b"\":");
             out.extend_from_slice(value);
         }
         out.push(b'}');
+    }
+
+    /// The object.
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        let mut json = Vec::new();
+        self.write(&mut json);
+        json
     }
 }
 

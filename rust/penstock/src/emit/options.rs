@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::object::Members;
-use super::push_seconds;
 use super::writer::Wire;
 use crate::dialect::responses::Kind;
 use crate::error::Error;
@@ -227,21 +226,37 @@ impl Terminal<'_> {
 pub(super) const RESERVED: &[&str] =
     &["id", "object", "created_at", "status", "output", "error", "incomplete_details"];
 
+/// Members that the API sends whether or not the request names them, and what stands there if it does not.
+const USUAL_MEMBERS: [(&str, &str); 10] = [
+    ("output", "[]"),
+    ("parallel_tool_calls", "true"),
+    ("previous_response_id", "null"),
+    ("temperature", "null"),
+    ("tool_choice", "\"auto\""),
+    ("tools", "[]"),
+    ("top_p", "null"),
+    ("truncation", "\"disabled\""),
+    ("usage", "null"),
+    ("metadata", "{}"),
+];
+
+/// Those, the response's own, and some that it repeats.
+const FIRST_MEMBERS: usize = 24;
+
 /// The response object as it begins: what the API always sends, with the caller's members in place.
 pub(super) fn response_members(options: &EmitterOptions, echo: &[u8]) -> Result<Members, Error> {
-    let mut members = Members::default();
+    let mut members = Members::with_capacity(FIRST_MEMBERS);
     members.set_string("id", options.id.as_bytes());
-    members.set_string("object", b"response");
-    members.set(b"created_at", push_seconds(options.created_at));
-    members.set_string("status", b"in_progress");
-    members
-        .merge(br#"{"error":null,"incomplete_details":null,"instructions":null,"max_output_tokens":null}"#)?;
+    members.set("object", b"\"response\"");
+    members.set("created_at", options.created_at.to_string().into_bytes());
+    members.set("status", b"\"in_progress\"");
+    for key in ["error", "incomplete_details", "instructions", "max_output_tokens"] {
+        members.set(key, b"null");
+    }
     members.set_string("model", options.model.as_bytes());
-    members.merge(
-        br#"{"output":[],"parallel_tool_calls":true,"previous_response_id":null,"temperature":null}"#,
-    )?;
-    members.merge(br#"{"tool_choice":"auto","tools":[],"top_p":null,"truncation":"disabled"}"#)?;
-    members.merge(br#"{"usage":null,"metadata":{}}"#)?;
+    for (key, value) in USUAL_MEMBERS {
+        members.set(key, value.as_bytes());
+    }
     members.merge(echo)?;
     Ok(members)
 }

@@ -1,8 +1,9 @@
 //! What streams into items: parts, text, arguments, annotations.
 
-use super::item::{PartKind, own_channel, string_events};
+use super::checks::{ITEM_LEVELS, breach};
 use super::object::{accept, accept_object};
-use super::{Emitter, ITEM_LEVELS, breach};
+use super::string::{own_channel, string_events};
+use super::{Emitter, PartKind};
 use crate::dialect::responses::{Channel, Kind, Step, step};
 use crate::error::Error;
 use crate::event::EventType;

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
+use super::checks::breach;
 use super::object::{Members, accept};
-use super::{Emitter, EmitterOptions, breach};
+use super::{Emitter, EmitterOptions};
 use crate::dialect::responses::{List, Step, is_empty, step};
 use crate::error::Error;
 use crate::event::EventType;
@@ -12,7 +13,7 @@ use crate::lifecycle::Move;
 use crate::rule::Rule;
 
 /// Members of a response that is over which one that has just begun does not have yet.
-const LATER: [&[u8]; 4] = [b"usage", b"error", b"incomplete_details", b"completed_at"];
+const LATER: [&str; 4] = ["usage", "error", "incomplete_details", "completed_at"];
 
 /// Checks a whole response from outside, as an object that stands in a one-line event.
 pub(crate) fn whole_object(json: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
@@ -28,12 +29,12 @@ impl Emitter {
         let mut emitter = Self::new(options)?;
         let mut members = Members::read(response)?;
         for key in LATER {
-            if members.get(key).is_some() || key == b"usage" {
-                members.set(key, b"null".to_vec());
+            if members.get(key).is_some() || key == "usage" {
+                members.set(key, b"null");
             }
         }
-        members.set(b"output", b"[]".to_vec());
-        members.set_string("status", b"in_progress");
+        members.set("output", b"[]");
+        members.set("status", b"\"in_progress\"");
         emitter.response = members;
         Ok(emitter)
     }
@@ -53,7 +54,7 @@ impl Emitter {
         self.life.apply(&mv);
         self.life.apply(&Move { event: done, step: Step::PartDone(list), ..mv });
         if let Some(entry) = self.items.get_mut(item) {
-            entry.take_part(list, part);
+            entry.take_part(list, part.to_vec());
             let mut members = b"{\"".to_vec();
             members.extend_from_slice(list.index().as_str().as_bytes());
             members.extend_from_slice(b"\":");
@@ -79,7 +80,7 @@ impl Emitter {
         self.close_strings(item)?;
         let Some(entry) = self.items.get_mut(item) else { return Err(breach(Rule::ItemNotAdded, event)) };
         let mut members = Members::read(whole)?;
-        for key in [&b"id"[..], b"call_id"] {
+        for key in ["id", "call_id"] {
             if is_empty(members.get(key))
                 && let Some(known) = entry.members.get(key)
             {
@@ -87,10 +88,10 @@ impl Emitter {
             }
         }
         entry.members = members;
-        entry.done = entry.json();
+        entry.done = entry.members.to_json();
         let kind = entry.kind;
         self.life.apply(&Move { kind, incomplete, ..Move::item(event, Step::ItemDone, item as u64, 0) });
-        entry.write_whole(event, &entry.done, &mut self.writer);
+        entry.write_done(&mut self.writer);
         Ok(())
     }
 

@@ -1,85 +1,7 @@
-//! The one place that writes frames: what it is given can become text of an event, never an event of its own.
+//! Writes the events of a response, numbered and framed.
 
-use crate::error::Error;
 use crate::event::EventType;
 use crate::json::push_number;
-
-/// One event for [`write_sse`]; fields that are `None` are left out.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SseFrame<'a> {
-    /// A comment before the event, which readers ignore. Line ends in it begin further comment lines.
-    pub comment: Option<&'a [u8]>,
-    /// The `event` field; neither CR, LF nor NUL, and not empty.
-    pub name: Option<&'a [u8]>,
-    /// The `id` field; neither CR, LF nor NUL.
-    pub id: Option<&'a [u8]>,
-    /// The `retry` field, in milliseconds.
-    pub retry: Option<u64>,
-    /// The payload: one `data` line for each of its lines. A reader gets LF for each of its line ends.
-    pub data: Option<&'a [u8]>,
-}
-
-/// Appends `frame` as WHATWG event-stream text: at most one event, and none if it has no data. Bytes are written
-/// as they are; readers replace what is not UTF-8. A name or id that the format cannot carry is refused
-/// ([`Error::Event`], rule `unsafe_name` or `unsafe_id`) and nothing is written.
-pub fn write_sse(frame: &SseFrame<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
-    if let Some(name) = frame.name {
-        require_one_line("unsafe_name", name)?;
-        // A reader takes an empty name for none.
-        if name.is_empty() {
-            return Err(refusal("unsafe_name"));
-        }
-    }
-    if let Some(id) = frame.id {
-        require_one_line("unsafe_id", id)?;
-    }
-    if let Some(comment) = frame.comment {
-        push_lines(b": ", comment, out);
-    }
-    for (field, value) in [(&b"event: "[..], frame.name), (b"id: ", frame.id)] {
-        if let Some(value) = value {
-            out.extend_from_slice(field);
-            out.extend_from_slice(value);
-            out.push(b'\n');
-        }
-    }
-    if let Some(retry) = frame.retry {
-        out.extend_from_slice(b"retry: ");
-        push_number(retry, out);
-        out.push(b'\n');
-    }
-    if let Some(data) = frame.data {
-        push_lines(b"data: ", data, out);
-    }
-    out.push(b'\n');
-    Ok(())
-}
-
-/// Appends each line of `text` behind `field`. CR, LF and CR LF end lines, as readers see it.
-fn push_lines(field: &[u8], text: &[u8], out: &mut Vec<u8>) {
-    let mut rest = text;
-    loop {
-        out.extend_from_slice(field);
-        let Some(end) = memchr::memchr2(b'\r', b'\n', rest) else {
-            out.extend_from_slice(rest);
-            return out.push(b'\n');
-        };
-        let (line, tail) = rest.split_at(end);
-        out.extend_from_slice(line);
-        out.push(b'\n');
-        rest = tail.strip_prefix(b"\r\n").or_else(|| tail.get(1..)).unwrap_or_default();
-    }
-}
-
-/// Refuses a name or id with a character that would end its line, or, as NUL in an id does, make readers drop it.
-pub(super) fn require_one_line(rule: &'static str, value: &[u8]) -> Result<(), Error> {
-    if memchr::memchr3(b'\r', b'\n', 0, value).is_some() { Err(refusal(rule)) } else { Ok(()) }
-}
-
-#[cold]
-fn refusal(rule: &'static str) -> Error {
-    Error::Event { rule, event: Box::default() }
-}
 
 /// How an emitter frames its events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -89,6 +11,24 @@ pub enum Wire {
     Sse,
     /// One JSON text an event, as in a WebSocket text frame.
     Messages,
+}
+
+/// What an event takes that begins, opens or ends something; less, the output grows several times for one event.
+const USUAL_BYTES: usize = 1024;
+
+/// Of a prefix, all but the type, which may stand there twice.
+const PREFIX_BYTES: usize = 48;
+
+/// Appends what stands before the number of an event of type `event`.
+fn push_prefix(wire: Wire, event: EventType, out: &mut Vec<u8>) {
+    if wire == Wire::Sse {
+        out.extend_from_slice(b"event: ");
+        out.extend_from_slice(event.as_str().as_bytes());
+        out.extend_from_slice(b"\ndata: ");
+    }
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(event.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"sequence_number\":");
 }
 
 /// Letters and digits of padding.
@@ -165,22 +105,17 @@ impl Writer {
 
     /// What stands before the number of an event of type `event`.
     pub(super) fn prefix(&self, event: EventType) -> Vec<u8> {
-        let mut prefix = Vec::new();
-        if self.wire == Wire::Sse {
-            prefix.extend_from_slice(b"event: ");
-            prefix.extend_from_slice(event.as_str().as_bytes());
-            prefix.extend_from_slice(b"\ndata: ");
-        }
-        prefix.extend_from_slice(b"{\"type\":\"");
-        prefix.extend_from_slice(event.as_str().as_bytes());
-        prefix.extend_from_slice(b"\",\"sequence_number\":");
+        let mut prefix = Vec::with_capacity(PREFIX_BYTES + 2 * event.as_str().len());
+        push_prefix(self.wire, event, &mut prefix);
         prefix
     }
 
     /// Begins an event of type `event`; its further members are to be appended, each after a comma.
     pub(super) fn begin(&mut self, event: EventType) -> &mut Vec<u8> {
-        let prefix = self.prefix(event);
-        self.begin_with(&prefix)
+        self.from = self.out.len();
+        self.out.reserve(USUAL_BYTES);
+        push_prefix(self.wire, event, &mut self.out);
+        self.number()
     }
 
     /// Begins an event whose prefix is known.
@@ -188,6 +123,11 @@ impl Writer {
     pub(super) fn begin_with(&mut self, prefix: &[u8]) -> &mut Vec<u8> {
         self.from = self.out.len();
         self.out.extend_from_slice(prefix);
+        self.number()
+    }
+
+    #[inline]
+    fn number(&mut self) -> &mut Vec<u8> {
         push_number(self.sequence, &mut self.out);
         self.sequence += 1;
         &mut self.out

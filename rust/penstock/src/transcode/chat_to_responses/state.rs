@@ -157,16 +157,15 @@ impl State {
             return Ok(());
         }
         self.needs_model = false;
-        self.output.emitter.members(&[b"{\"model\":", &*clean(model), b"}"].concat())
+        self.output.emitter.set_member("model", clean(model).into_owned())
     }
 
     fn take_tier(&mut self, tier: &[u8]) -> Result<(), Error> {
         match SERVICE_TIERS.iter().find(|known| is_string(tier, known)) {
             Some(known) => {
-                let mut members = b"{\"service_tier\":".to_vec();
-                push_string(known.as_bytes(), &mut members);
-                members.push(b'}');
-                self.output.emitter.members(&members)
+                let mut tier = Vec::new();
+                push_string(known.as_bytes(), &mut tier);
+                self.output.emitter.set_member("service_tier", tier)
             }
             None => Ok(()),
         }
