@@ -45,6 +45,9 @@ pub(super) fn kind_of(item: &[u8], event: EventType) -> Result<Kind, Error> {
 
 /// Whether `item` holds something that events stream into items of `kind`.
 pub(crate) fn is_prefilled(kind: Kind, item: &[u8]) -> Result<bool, Error> {
+    if item == b"{}" {
+        return Ok(false);
+    }
     let view = ItemView::read(item)?;
     let own = own_channel(kind).is_some_and(|channel| !is_empty(view.string(channel)));
     let content = kind.holds(List::Content) && kind != Kind::Other && holds_text(view.content)?;

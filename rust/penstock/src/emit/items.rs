@@ -10,6 +10,7 @@ use super::{Emitter, ItemStatus, NewItem};
 use crate::dialect::responses::{Item as ItemView, Kind, Step, decoded, step};
 use crate::error::Error;
 use crate::event::EventType;
+use crate::json::push_string;
 use crate::lifecycle::{Move, Phase};
 use crate::rule::Rule;
 
@@ -35,7 +36,12 @@ impl Emitter {
         let mut members = Members::with_capacity(ITEM_MEMBERS);
         members.set_string("id", &id);
         if kind != Kind::Other {
-            members.merge(&kind.implied(None))?;
+            let mut word = Vec::with_capacity(32);
+            push_string(kind.word().as_bytes(), &mut word);
+            members.set("type", word);
+            for (key, value) in kind.implied_members() {
+                members.set(key, value.as_bytes());
+            }
         }
         members.merge(&more)?;
         let call_id = match new.call_id {

@@ -25,27 +25,58 @@ const CACHE_WRITES: &str = "cache_creation_tokens";
 
 /// The usage of a response, from that of a completion; both JSON objects.
 pub(super) fn to_responses(usage: &[u8]) -> Vec<u8> {
-    let mut out = vec![b'{'];
-    for (from, to) in COUNTS {
-        let value = number(usage, from).map_or_else(|| total(usage, from), <[u8]>::to_vec);
-        push_member(to, &value, &mut out);
-    }
-    for ((from, to), required) in DETAILS.into_iter().zip(REQUIRED) {
-        let details = member(usage, from).filter(|value| value.starts_with(b"{")).unwrap_or(b"{}");
-        let mut object = vec![b'{'];
-        for key in required {
-            let value = number(details, key)
-                .or_else(|| number(details, CACHE_WRITES).filter(|_| *key == "cache_write_tokens"));
-            push_member(key, value.unwrap_or(b"0"), &mut object);
+    let (mut counts, mut details, mut others) = ([None; COUNTS.len()], [None; DETAILS.len()], Vec::new());
+    for_each(usage, |name, value| {
+        if let Some(place) = COUNTS.iter().position(|(chat, _)| chat.as_bytes() == name) {
+            keep(&mut counts, place, is_number(value).then_some(value));
+        } else if let Some(place) = DETAILS.iter().position(|(chat, _)| chat.as_bytes() == name) {
+            keep(&mut details, place, value.starts_with(b"{").then_some(value));
+        } else {
+            push_other(name, value, &mut others);
         }
-        push_others(details, required, &mut object);
-        object.push(b'}');
-        push_member(to, &object, &mut out);
+    });
+    let mut out = Vec::with_capacity(2 * usage.len() + 200);
+    out.push(b'{');
+    for ((_, to), value) in COUNTS.into_iter().zip(counts) {
+        match value {
+            Some(value) => push_member(to, value, &mut out),
+            None if to == "total_tokens" => {
+                let [input, output, _] = counts.map(|count| count.and_then(crate::event::index).unwrap_or(0));
+                push_member(to, input.saturating_add(output).to_string().as_bytes(), &mut out);
+            }
+            None => push_member(to, b"0", &mut out),
+        }
     }
-    let known: Vec<&str> = COUNTS.iter().chain(&DETAILS).map(|(chat, _)| *chat).collect();
-    push_others(usage, &known, &mut out);
+    for (((_, to), required), value) in DETAILS.into_iter().zip(REQUIRED).zip(details) {
+        push_comma(&mut out);
+        crate::json::push_key(to, &mut out);
+        out.push(b'{');
+        push_details(value.unwrap_or(b"{}"), required, &mut out);
+        out.push(b'}');
+    }
+    out.extend_from_slice(&others);
     out.push(b'}');
     out
+}
+
+/// Appends details: those that are `required` first, 0 if they are missing, then the others.
+fn push_details(details: &[u8], required: &[&'static str], out: &mut Vec<u8>) {
+    let (mut found, mut written, mut others) = ([None; 2], None, Vec::new());
+    for_each(details, |name, value| {
+        let number = is_number(value).then_some(value);
+        if name == CACHE_WRITES.as_bytes() {
+            written = number;
+        }
+        match required.iter().position(|key| key.as_bytes() == name) {
+            Some(place) => keep(&mut found, place, number),
+            None => push_other(name, value, &mut others),
+        }
+    });
+    for (key, value) in required.iter().zip(found) {
+        let value = value.or_else(|| written.filter(|_| *key == "cache_write_tokens"));
+        push_member(key, value.unwrap_or(b"0"), out);
+    }
+    out.extend_from_slice(&others);
 }
 
 /// The usage of a completion, from that of a response; both JSON objects.
@@ -65,15 +96,28 @@ pub(super) fn to_chat(usage: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What a count that is missing must be: the sum of the others for the total, else nothing.
-fn total(usage: &[u8], missing: &str) -> Vec<u8> {
-    let count = |key| number(usage, key).and_then(crate::event::index).unwrap_or(0);
-    let sum = if missing == "total_tokens" {
-        count("prompt_tokens").saturating_add(count("completion_tokens"))
-    } else {
-        0
-    };
-    sum.to_string().into_bytes()
+/// Calls `visit` for each member of an object, its name decoded; what is no object has none.
+fn for_each<'a>(object: &'a [u8], mut visit: impl FnMut(&[u8], &'a [u8])) {
+    let _ = members(object, |name, _, span| visit(&RawStr::checked(name).decoded(), span.of(object)));
+}
+
+/// Keeps what the last member of a name says; `None` if that is of the wrong type.
+fn keep<T: Copy>(kept: &mut [Option<T>], place: usize, value: Option<T>) {
+    if let Some(kept) = kept.get_mut(place) {
+        *kept = value;
+    }
+}
+
+fn is_number(value: &[u8]) -> bool {
+    value.first().is_some_and(u8::is_ascii_digit)
+}
+
+/// Appends a member to others, a comma before it.
+fn push_other(name: &[u8], value: &[u8], others: &mut Vec<u8>) {
+    others.push(b',');
+    push_string(name, others);
+    others.push(b':');
+    others.extend_from_slice(value);
 }
 
 /// The last member of `object` with this key.
@@ -89,7 +133,7 @@ pub(super) fn member<'a>(object: &'a [u8], key: &str) -> Option<&'a [u8]> {
 }
 
 fn number<'a>(object: &'a [u8], key: &str) -> Option<&'a [u8]> {
-    member(object, key).filter(|value| value.first().is_some_and(u8::is_ascii_digit))
+    member(object, key).filter(|value| is_number(value))
 }
 
 fn push_member(key: &str, value: &[u8], out: &mut Vec<u8>) {

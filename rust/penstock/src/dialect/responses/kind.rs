@@ -223,6 +223,18 @@ impl Kind {
         }
     }
 
+    /// The members of an item of this kind that has just begun, its id aside: keys, and values as JSON. None of
+    /// them holds a comma or a colon.
+    pub(crate) fn implied_members(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let members = self.skeleton().1.split(',').filter_map(|member| member.split_once(':'));
+        members.map(|(key, value)| (key.trim_matches('"'), value))
+    }
+
+    /// The word that is its type.
+    pub(crate) const fn word(self) -> &'static str {
+        self.skeleton().0
+    }
+
     /// An item of this kind, for events about an item that was never announced. `id` is decoded.
     pub(crate) fn implied(self, id: Option<&[u8]>) -> Vec<u8> {
         let (word, members) = self.skeleton();
@@ -245,6 +257,17 @@ mod tests {
     use super::{Channel, Kind};
     use crate::dialect::responses::Item;
     use crate::json::Cursor;
+
+    #[test]
+    fn implied_members_are_those_of_implied_items() {
+        for channel in [Channel::Text, Channel::SummaryText, Channel::FunctionArguments, Channel::Code] {
+            let kind = channel.kind();
+            let members: Vec<String> =
+                kind.implied_members().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+            let item = format!("{{\"type\":\"{}\",{}}}", kind.word(), members.join(","));
+            assert_eq!(item.as_bytes(), kind.implied(None));
+        }
+    }
 
     #[test]
     fn implied_items_are_items_of_their_kind() {

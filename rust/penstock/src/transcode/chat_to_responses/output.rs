@@ -35,6 +35,8 @@ pub(super) struct Output {
     reasoning: Option<Reasoning>,
     pub(super) calls: Calls,
     last: Last,
+    /// The list of annotations that came last, as it came.
+    cited: Box<[u8]>,
     /// Annotations that came, each as it came.
     seen: BTreeSet<Box<[u8]>>,
     /// Annotations that wait for text to stand at.
@@ -53,6 +55,7 @@ impl Output {
             reasoning: None,
             calls: Calls::default(),
             last: Last::Nothing,
+            cited: Box::default(),
             seen: BTreeSet::new(),
             waiting: Vec::new(),
             audio: false,
@@ -184,6 +187,12 @@ impl Output {
 
     /// Takes a list of annotations, or of citations, which are no more than an address. Each counts once.
     pub(super) fn cite(&mut self, list: &[u8], accounts: &mut Accounts) -> Result<(), Error> {
+        // Most who send it with one chunk send it with all.
+        if *list == *self.cited {
+            return Ok(());
+        }
+        accounts.hold(list.len())?;
+        self.cited = list.into();
         for element in elements(list) {
             if is_blank(element) || self.seen.contains(element) {
                 continue;
@@ -325,10 +334,9 @@ impl Output {
 fn annotation(element: &[u8]) -> Option<Vec<u8>> {
     let mut out = br#"{"type":"url_citation""#.to_vec();
     if let Some(url) = string(element) {
-        let mut citation = br#"{"url":"#.to_vec();
-        push_string(&url.decoded(), &mut citation);
-        citation.push(b'}');
-        push_citation(&citation, &mut out);
+        out.extend_from_slice(br#","url":"#);
+        push_string(&url.decoded(), &mut out);
+        out.extend_from_slice(br#","title":"","start_index":0,"end_index":0"#);
     } else if let Some(nested) = member(element, "url_citation").filter(|nested| nested.starts_with(b"{")) {
         push_citation(nested, &mut out);
     } else {
