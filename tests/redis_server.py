@@ -14,6 +14,8 @@ from typing import Final
 
 PROGRAM: Final = shutil.which("redis-server")
 DEADLINE: Final = 30.0
+NAMES: Final = ("turns", "links", "holds", "uses", "state")
+"""Of a tenant's keys."""
 
 
 def free_port() -> int:
