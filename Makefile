@@ -5,6 +5,7 @@
 #   make coverage    each module of the faces by its own tests, all branches
 #   make fuzz-smoke  every fuzz target for FUZZ_SECONDS (10)
 #   make bench       what penstock costs beside its peers: a table, and a dated record in benches/record
+#   make bench-gateway  what the gateway costs beside its peers; see benches/gateway
 #   make bench-core  what the Rust core costs alone
 #   make bench-test  every benchmark once, to see that it works
 # Needs Python 3.11 or newer and cargo (https://rustup.rs).
@@ -25,7 +26,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml \
 	$(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test bench bench-core bench-test lint coverage fuzz-smoke clean
+.PHONY: help setup demo test bench bench-core bench-gateway bench-test lint coverage fuzz-smoke clean
 
 help:
 	@sed -n 's/^#   make/  make/p' $(MAKEFILE_LIST)
@@ -41,6 +42,10 @@ test: $(VENV)/.dev $(VENV)/openai/2.54
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benches.report --record benches/record
+
+# Peers that cannot share an environment are named by PENSTOCK_BENCH_LITELLM and PENSTOCK_BENCH_SMG, a Python each.
+bench-gateway: $(VENV)/.bench
+	$(BIN)/python -m benches.gateway --record benches/record
 
 bench-core:
 	cargo bench -p penstock
