@@ -23,13 +23,14 @@ FACES = ROOT / "python" / "penstock"
 UNSAFE = "simd"
 """The one module of the core with `unsafe` in it."""
 
-TOOLS = ("cli", "commands", "demo", "replay", "__main__")
+TOOLS = ("cli", "commands", "demo", "gateway", "replay", "__main__")
 """What is run rather than imported; the library must not need it."""
 
 JSON_READERS = {
     "commands": "prints events",
     "demo": "prints the final object",
     "harmony": "arguments of the browser, once a call of a prompt",
+    "gateway": "requests, whole answers and log lines; once each, never an event",
     "replay": "is the upstream: it makes events and reads requests",
     "commands.lint": "prints findings",
     "integrations.openai": "a request's body and an error's, once a stream",
@@ -46,9 +47,14 @@ THIRD_PARTY = {
     "websockets": ("replay.frames", "websocket.over_websockets"),
     "openai": ("integrations",),
     "openai_harmony": ("harmony",),
-    "pydantic": ("integrations",),
+    "pydantic": ("integrations", "gateway.config"),
     "pydantic_core": ("integrations",),
     "pytest": ("pytest_plugin",),
+    "httptools": ("gateway.client",),
+    "orjson": ("gateway",),
+    "uvicorn": ("gateway.serve",),
+    "uvloop": ("gateway.serve",),
+    "yaml": ("gateway.config",),
 }
 """Who may import what. Streams are read without importing the client they come from."""
 

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "demo": "stream from an upstream on this machine and show what comes of it",
     "decode": "print a stream's events, its final object or its text",
     "lint": "find where a Responses stream breaks the rules of its life",
+    "serve": "serve the OpenAI API in front of your providers: the gateway",
     "replay": "serve scripted and recorded streams, with faults on request",
 }
 """Each subcommand with its line in the help; only the one that is asked for is imported."""

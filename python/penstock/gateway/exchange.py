@@ -1,0 +1,256 @@
+"""One generation, from a checked request to the last byte of its answer, streamed or whole."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from penstock._penstock import Decoder, synthesize
+from penstock.errors import PenstockError, StreamTimeout
+
+from .asking import Asked, Question, ask, passed_headers
+from .client import UpstreamCut
+from .course import Course, bridge_whole, comment
+from .http import ApiError, ClientGone, Request, Send, json_object, send_json
+from .records import ending
+from .routing import Api
+from .watch import Deadlines, Leaving
+
+if TYPE_CHECKING:
+    from .client import Answer, Headers
+    from .gateway import Gateway
+    from .records import Record
+    from .tenants import Tenant
+
+__all__ = ["Exchange"]
+
+Json = dict[str, Any]
+
+EVENT_STREAM: Final = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class Exchange:
+    """Serves one request for a generation."""
+
+    def __init__(
+        self, gateway: Gateway, request: Request, tenant: Tenant, api: Api, headers: Headers
+    ) -> None:
+        self._gateway = gateway
+        self._request = request
+        self._tenant = tenant
+        self._api: Api = api
+        self._headers = headers
+        self._record: Record
+        self._question: Question
+        self._cancelled = False
+        self._answer: Answer | None = None
+        self._course: Course | None = None
+
+    async def serve(self, send: Send) -> None:
+        """Answer the client. Raises `ApiError` while nothing has been sent, `ClientGone`."""
+        gateway = self._gateway
+        raw = await self._request.body(gateway.config.limits.body_bytes)
+        self._question = question = await self._understand(raw)
+        self._tenant.spend()
+        if len(gateway.ledger.active) >= gateway.config.limits.streams:
+            raise ApiError(503, "The gateway is at its limit of streams.", headers=[(b"retry-after", b"1")])
+        with self._tenant.stream():
+            self._request.recorded = True
+            self._record = record = gateway.ledger.open(
+                self._request.id, self._tenant.name, question.model, self._api
+            )
+            terminal = "error"
+            try:
+                with Leaving(self._request.receive) as leaving:
+                    terminal = await self._serve(send, leaving)
+                if leaving.gone:
+                    terminal = "client_stalled" if leaving.stalled else "client_disconnected"
+            except ApiError as error:
+                record.status = error.status
+                terminal = str(error.error["code"] or error.error["type"])
+                raise
+            finally:
+                gateway.close(record, terminal)
+            if leaving.gone:
+                raise ClientGone
+
+    async def _understand(self, raw: bytes) -> Question:
+        body = json_object(raw)
+        model = body.get("model")
+        if not isinstance(model, str) or not model:
+            raise ApiError(400, "You must provide a model parameter.", param="model")
+        self._tenant.check_model(model)
+        stream = body.get("stream")
+        if stream not in (None, True, False):
+            raise ApiError(400, "Invalid type for 'stream': expected a boolean.", param="stream")
+        question = Question(self._api, body, raw, bool(stream), self._request.headers)
+        if self._api == "responses":
+            await self._gateway.history.recall(self._tenant.name, question)
+        return question
+
+    async def _serve(self, send: Send, leaving: Leaving) -> str:
+        gateway, question, record = self._gateway, self._question, self._record
+        order = gateway.router.order(
+            question.model, bound=question.bound, knows=gateway.history.knows(question)
+        )
+        asked = await ask(question, order, gateway.config, gateway.ledger, record)
+        record.bridge = asked.upstream.api_for(self._api) != self._api
+        record.status = 200
+        self._answer = asked.answer
+        try:
+            if question.stream:
+                return await self._stream(send, asked, leaving)
+            return await self._whole(send, asked)
+        finally:
+            asked.upstream.active -= 1
+            asked.answer.close()
+
+    async def _whole(self, send: Send, asked: Asked) -> str:
+        source = asked.upstream.api_for(self._api)
+        try:
+            limits = self._gateway.config.limits
+            body = await asked.answer.whole(limits.answer_bytes, limits.idle)
+        except TimeoutError:
+            raise ApiError(504, "The upstream's answer timed out.", code="upstream_timeout") from None
+        except (OSError, ValueError):
+            raise ApiError(502, "The upstream's answer broke off.", code="upstream_closed") from None
+        if source != self._api:
+            _refuse_error(_parsed(body))
+            try:
+                whole: Json = bridge_whole(body, source, self._api, self._question.body)
+            except (PenstockError, ValueError):
+                raise _no_answer() from None
+        else:
+            whole = _parsed(body)
+            _refuse_error(whole)
+        self._record.usage = whole.get("usage")
+        kept = await self._keep(asked, whole)
+        await send_json(
+            send, 200, body if kept is None and source == self._api else (kept or whole), self._all(asked)
+        )
+        return str(whole.get("status") or "completed")
+
+    async def _stream(self, send: Send, asked: Asked, leaving: Leaving) -> str:
+        gateway, record, answer, limits = (
+            self._gateway,
+            self._record,
+            asked.answer,
+            self._gateway.config.limits,
+        )
+        source = asked.upstream.api_for(self._api)
+        first = await self._events(asked)
+        keeps = gateway.history.keeps(self._question, asked.upstream)
+        self._course = course = Course(source, self._api, self._question.body, hold=keeps)
+        if course.is_foreign(first):
+            raise _no_answer()
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [*EVENT_STREAM, *self._all(asked)]}
+        )
+        clock, relay, chunk = asyncio.get_running_loop().time, course.relay, gateway.ledger.chunk
+        deadlines = Deadlines(answer, limits, leaving.stall, started=record.started)
+        probe: Decoder | None = Decoder()
+        data: bytes | None = first
+        try:
+            while data != b"":
+                out = comment() if data is None else course.feed(data)
+                if out:
+                    deadlines.writing(clock())
+                    await send({"type": "http.response.body", "body": out, "more_body": True})
+                    if probe is not None and any(delta for (delta,) in probe.feed(out, fields=("delta",))):
+                        gateway.ledger.token(record)
+                        probe = None
+                    chunk(record, relay.events, len(out), answer.arrived)
+                    if record.response_id is None and self._api == "responses":
+                        self._started(relay.snapshot())
+                if relay.held or relay.ended:
+                    break
+                deadlines.reading(clock())
+                data = await answer.read()
+            rest = course.finish()
+        except (UpstreamCut, StreamTimeout, PenstockError) as error:
+            rest = course.fail(*_words(error)) if not self._cancelled else course.cancel()
+        finally:
+            deadlines.close()
+            gateway.running.pop((self._tenant.name, record.response_id or ""), None)
+        record.usage = relay.usage
+        if relay.held:
+            await self._keep(asked, relay.snapshot() or {})
+            rest += relay.release()
+        record.note(relay.events, len(rest))
+        await send({"type": "http.response.body", "body": rest})
+        return ending(relay.terminal)
+
+    async def _events(self, asked: Asked) -> bytes:
+        """The stream's first bytes. Raises `ApiError` for what is no stream; a whole answer is made one."""
+        media_type = (asked.answer.header(b"content-type") or b"").partition(b";")[0].strip().lower()
+        if media_type == b"text/event-stream":
+            return asked.first
+        try:
+            limits = self._gateway.config.limits
+            body = asked.first + await asked.answer.whole(limits.answer_bytes, limits.idle)
+        except (OSError, ValueError):
+            raise _no_answer() from None
+        whole = _parsed(body)
+        _refuse_error(whole)
+        if whole.get("object") != "response" or asked.upstream.api_for(self._api) != "responses":
+            raise _no_answer()
+        return b"".join(synthesize(whole, format="sse"))
+
+    def _started(self, snapshot: Json | None) -> None:
+        if snapshot is not None and isinstance(snapshot.get("id"), str):
+            self._record.response_id = snapshot["id"]
+            self._gateway.running[self._tenant.name, snapshot["id"]] = self
+
+    def cancel(self) -> None:
+        """Stop generating on the client's word; the stream ends as cancelled."""
+        self._cancelled = True
+        if self._answer is not None:
+            self._answer.fail(UpstreamCut("cancelled", answered=True))
+
+    def snapshot(self) -> Json:
+        """The response as far as it has come."""
+        return (self._course.relay.snapshot() if self._course is not None else None) or {}
+
+    async def _keep(self, asked: Asked, response: Json) -> Json | None:
+        """Store the response where the gateway keeps history; what is to be shown of it then."""
+        self._record.response_id = self._record.response_id or response.get("id")
+        return await self._gateway.history.keep(self._tenant.name, self._question, asked.upstream, response)
+
+    def _all(self, asked: Asked) -> Headers:
+        spent = int((time.monotonic() - self._record.started) * 1e6)
+        return [*self._headers, *passed_headers(asked.answer), (b"x-penstock-overhead-us", b"%d" % spent)]
+
+
+def _parsed(body: bytes) -> Json:
+    try:
+        return json_object(body)
+    except ApiError:
+        raise _no_answer() from None
+
+
+def _refuse_error(whole: Json) -> None:
+    """An error that came under a status of 200, as some servers send it. Raises `ApiError`."""
+    if isinstance(given := whole.get("error"), dict) and whole.get("object") != "response":
+        error = ApiError(502, "The upstream answered with an error.", type="server_error")
+        error.error |= {name: given[name] for name in ("message", "type", "param", "code") if name in given}
+        raise error
+
+
+def _no_answer() -> ApiError:
+    return ApiError(
+        502, "The upstream's answer is none of its API.", code="upstream_error", type="server_error"
+    )
+
+
+def _words(error: Exception) -> tuple[str, str]:
+    """What a client reads of a failure, and its code."""
+    if isinstance(error, StreamTimeout):
+        return f"The upstream's stream timed out: {error}.", f"upstream_{error.kind}_timeout"
+    if isinstance(error, UpstreamCut):
+        return "The upstream's connection ended before its response did.", "upstream_closed"
+    return f"The upstream's stream cannot be read: {error}.", "upstream_error"

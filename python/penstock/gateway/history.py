@@ -1,0 +1,126 @@
+"""What was said before: which response a request continues, who knows it, and what is kept of this one.
+
+An upstream that keeps its own history gets ids passed on. For the others the gateway puts the whole
+conversation into each request, from its store; a response is stored before its terminal event is released.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from penstock.errors import PenstockError, PreviousResponseNotFound
+from penstock.store import Bounds, MemoryStore, SQLiteStore
+
+from .asking import Question, items_of
+from .http import ApiError
+
+if TYPE_CHECKING:
+    from penstock.store import ConversationStore, Turn
+
+    from .config import Store
+    from .routing import Router, Upstream
+
+__all__ = ["History", "open_store"]
+
+Json = dict[str, Any]
+
+log = logging.getLogger("penstock.gateway")
+
+
+def open_store(config: Store) -> ConversationStore:
+    """The store that the configuration asks for. Raises what the store's constructor does."""
+    bounds = Bounds() if config.ttl is None else Bounds(ttl=config.ttl)
+    if config.kind == "memory":
+        return MemoryStore(bounds=bounds)
+    if config.kind == "sqlite":
+        return SQLiteStore(config.path, bounds=bounds)
+    from penstock.store.redis import RedisStore  # noqa: PLC0415 - its client is another extra
+
+    return RedisStore.from_url(config.url.get_secret_value(), bounds=bounds)
+
+
+class History:
+    """The gateway's memory of responses, one for all its streams."""
+
+    def __init__(self, store: ConversationStore, router: Router) -> None:
+        self.store = store
+        self._router = router
+
+    async def recall(self, tenant: str, question: Question) -> None:
+        """Find what a request continues. Raises `ApiError` 400 `previous_response_not_found`."""
+        previous = question.body.get("previous_response_id")
+        if previous is None:
+            return
+        if not isinstance(previous, str):
+            message = "Invalid type for 'previous_response_id': expected a string."
+            raise ApiError(400, message, param="previous_response_id")
+        try:
+            question.history = (await self.store.load_history(tenant, previous)).json()
+        except PreviousResponseNotFound:
+            able = [
+                upstream for upstream in self._router.upstreams if upstream.model(question.model) is not None
+            ]
+            keepers = [upstream.name for upstream in able if upstream.config.keeps_history]
+            if not keepers:
+                raise not_found(400) from None
+            question.previous = previous
+            question.bound = keepers[0] if len(keepers) == 1 else None
+
+    def knows(self, question: Question) -> str | None:
+        """The upstream that has most of the input in its cache; None if nobody has any."""
+        return None
+
+    def keeps(self, question: Question, upstream: Upstream) -> bool:
+        """Whether the response is to be stored here."""
+        body = question.body
+        return (
+            question.api == "responses"
+            and body.get("store") is not False
+            and not upstream.config.keeps_history
+        )
+
+    async def keep(self, tenant: str, question: Question, upstream: Upstream, response: Json) -> Json | None:
+        """Store a response, if that is the gateway's to do; returns what then stands in the store."""
+        if not self.keeps(question, upstream) or not isinstance(response.get("id"), str):
+            return None
+        parent = question.body.get("previous_response_id")
+        shown = {**response, "previous_response_id": parent}
+        try:
+            await self.store.append(tenant, shown, input=items_of(question.body.get("input")), parent=parent)
+        except PenstockError as error:
+            # The answer is the client's all the same; that it cannot be continued, the next request will say.
+            log.warning(
+                "store", extra={"facts": {"error": type(error).__name__, "response_id": response["id"]}}
+            )
+        return shown
+
+    async def turn(self, tenant: str, response_id: str) -> Turn | None:
+        """A stored response with its input."""
+        return await self.store.load_turn(tenant, response_id)
+
+
+def not_found(status: int) -> ApiError:
+    """Nobody knows the id, or it is another tenant's, which is not told apart."""
+    if status == 404:
+        return ApiError(
+            404, "No response has this id.", code="response_not_found", type="invalid_request_error"
+        )
+    message = "The previous response was not found."
+    return ApiError(
+        400, message, code=PreviousResponseNotFound.code, param=PreviousResponseNotFound.param,
+        type="invalid_request_error",
+    )  # fmt: skip
+
+
+def with_ids(items: list[Json], response_id: str) -> list[Json]:
+    """Items as the API lists them: each with an id, made from its place where it came without."""
+    listed = []
+    for place, item in enumerate(items):
+        kind = {"message": "msg", "function_call_output": "fco", "reasoning": "rs"}.get(
+            item.get("type", "message"), "item"
+        )
+        made = hashlib.sha256(f"{response_id}\n{place}".encode()).hexdigest()[:32]
+        listed.append({"type": "message", "id": f"{kind}_{made}", **item})
+    return listed
