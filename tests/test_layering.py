@@ -45,6 +45,8 @@ THIRD_PARTY = {
     "redis": ("store.redis",),
     "rich": ("demo",),
     "websockets": ("replay.frames", "websocket.over_websockets"),
+    "starlette": ("asgi",),
+    "websockets": ("replay.frames",),
     "openai": ("integrations",),
     "openai_harmony": ("harmony",),
     "pydantic": ("integrations", "gateway.config"),

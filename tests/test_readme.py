@@ -42,7 +42,7 @@ def test_every_python_block_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest
             code = block.replace("https://api.openai.com", server.url).replace("gpt-5.2", "replay-text")
             # Empty lines before it make a traceback name the README's own line.
             exec(compile("\n" * (line - 1) + code, README_NAME, "exec"), names)  # noqa: S102
-        assert server.stats.completed == server.stats.requests == 3
+        assert server.stats.completed == server.stats.requests == 4
     text = names["final"]["output"][0]["content"][0]["text"]
     assert capsys.readouterr().out.count(text) == 3
 

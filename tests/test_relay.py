@@ -175,10 +175,23 @@ def test_the_end_is_held_back(dialect: str, held: int, size: int) -> None:
     assert relay.ended
     assert relay.usage
     assert relay.final()["usage"] == relay.usage
-    assert relay.fail("too late") == relay.finish() == b""
+    assert relay.finish() == b""
     assert relay.release() == b"".join(frames[held:])
+    assert relay.fail("too late") == b""
     assert not relay.held
     assert relay.finish() == b""
+
+
+@pytest.mark.parametrize("dialect", STREAMS)
+def test_an_end_that_is_held_back_can_be_refused(dialect: str) -> None:
+    relay = Relay(hold=True)
+    written = relay.feed(b"".join(STREAMS[dialect])) + relay.fail("No.", code="refused")
+    assert terminals(written, dialect) == FAILED[dialect]
+    assert b'"code":"refused"' in written
+    assert not relay.held
+    assert relay.finish() == relay.release() == relay.fail("again") == b""
+    if dialect == "responses":
+        assert lint(written) == []
 
 
 def test_a_chat_without_usage_is_held_at_its_sentinel() -> None:

@@ -131,7 +131,7 @@ impl Relay {
     ///     code: the error's code.
     ///
     /// Returns:
-    ///     The rest of the stream; nothing if it has ended.
+    ///     The rest of the stream, in place of an end that is held back; nothing if it has ended.
     #[pyo3(signature = (message, /, *, code="server_error"))]
     fn fail<'py>(&self, py: Python<'py>, message: &str, code: &str) -> PyResult<Bound<'py, PyBytes>> {
         self.written(py, |relay| relay.fail(code, message))

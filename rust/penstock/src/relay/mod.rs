@@ -13,8 +13,8 @@ use crate::accumulate::{ChatAccumulator, ResponseAccumulator};
 use crate::decoder::{Decoder, DecoderOptions, EndOfInput, Frame};
 use crate::emit::{SseFrame, write_sse};
 use crate::error::{Error, exceeded};
-use crate::event::{Field, Fields};
-use crate::json::{Edit, entries, patch};
+use crate::event::{EventType, Field, Fields};
+use crate::json::{Edit, entries, patch, push_key, push_string};
 use crate::limits::{Limit, Limits};
 
 use account::Account;
@@ -151,7 +151,8 @@ impl Relay {
         Ok(out)
     }
 
-    /// Ends the stream as failed, whatever the reason, and gives the rest of it: nothing where it has ended.
+    /// Ends the stream as failed, whatever the reason, and gives the rest of it: nothing where it has ended. An end
+    /// that is held back is replaced.
     pub fn fail(&mut self, code: &str, message: &str) -> Result<Vec<u8>, Error> {
         let mut out = Vec::new();
         self.fail_into(code, message, &mut out)?;
@@ -159,14 +160,31 @@ impl Relay {
     }
 
     fn fail_into(&mut self, code: &str, message: &str, out: &mut Vec<u8>) -> Result<(), Error> {
-        if self.is_held() || self.over {
+        if self.over {
             return Ok(());
         }
-        if !self.has_ended() {
+        if let Gate::Closed(length) = self.gate {
+            self.gate = Gate::Open;
+            self.refuse(length, code, message, out)?;
+        } else if !self.has_ended() {
             self.account.fail(code, message, out)?;
         }
         self.end();
         Ok(())
+    }
+
+    /// Appends a failure in place of the end that is held back, the first `length` bytes held.
+    fn refuse(&mut self, length: usize, code: &str, message: &str, out: &mut Vec<u8>) -> Result<(), Error> {
+        if self.dialect() != Some(RelayDialect::Responses) {
+            return self.account.fail(code, message, out);
+        }
+        let frame = self.held.get(..length).unwrap_or_default();
+        let mut decoder = Decoder::new(DecoderOptions { limits: self.limits, ..DecoderOptions::default() });
+        let mut result = Ok(());
+        decoder.feed(frame, &mut |chunk: &[u8], frame: Frame<'_>| {
+            result = as_failed(frame.data.bytes(chunk), code, message, out);
+        })?;
+        result
     }
 
     /// Forgets half a frame; nothing follows.
@@ -371,4 +389,36 @@ fn patch_at(object: &[u8], path: &[&str], members: &[u8], out: &mut Vec<u8>) -> 
         Ok(())
     };
     patch(object, &[Edit::new(key, &value)], out).map(|()| true)
+}
+
+/// Appends the terminal event `payload` of a response as one that says that the response has failed.
+fn as_failed(payload: &[u8], code: &str, message: &str, out: &mut Vec<u8>) -> Result<(), Error> {
+    let name = EventType::Failed.as_str();
+    let fields = Fields::scan(payload)?;
+    let response = fields.value(payload, Field::Response).filter(|value| value.starts_with(b"{"));
+    let kind = |out: &mut Vec<u8>| {
+        push_string(name.as_bytes(), out);
+        Ok(())
+    };
+    let status = |out: &mut Vec<u8>| {
+        push_string(b"failed", out);
+        Ok(())
+    };
+    let error = |out: &mut Vec<u8>| {
+        out.push(b'{');
+        push_key("code", out);
+        push_string(code.as_bytes(), out);
+        out.push(b',');
+        push_key("message", out);
+        push_string(message.as_bytes(), out);
+        out.push(b'}');
+        Ok(())
+    };
+    let response = |out: &mut Vec<u8>| {
+        let edits = [Edit::new("status", &status), Edit::new("error", &error)];
+        patch(response.unwrap_or(b"{}"), &edits, out)
+    };
+    let mut failed = Vec::new();
+    patch(payload, &[Edit::new("type", &kind), Edit::new("response", &response)], &mut failed)?;
+    write_sse(&SseFrame { name: Some(name.as_bytes()), data: Some(&failed), ..SseFrame::default() }, out)
 }

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
+
+from penstock.asgi.types import App, Receive, Scope, Send
 
 __all__ = ["KEY", "ServerArrivalTimeMiddleware"]
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 KEY: Final = "server_arrival_time"
 """Where in a scope's `state` the time stands; frameworks show it as `request.state.server_arrival_time`."""
