@@ -29,6 +29,7 @@ __all__ = [
     "_Conversations",
     "_Linter",
     "__version__",
+    "_coalesce",
     "_harmony_to_items",
     "_panic_next",
     "_read_turn",
@@ -503,6 +504,7 @@ def _harmony_to_items(
     container_id: str,
     limits: Limits | None,
 ) -> list[dict[str, Any]]: ...
+def _coalesce(frames: list[bytes], /) -> list[bytes]: ...
 def _panic_next() -> None: ...
 @overload
 def synthesize(

@@ -5,6 +5,7 @@
 mod bounds;
 mod chat_accumulator;
 mod conversations;
+mod coalesce;
 mod decoder;
 mod dumps;
 mod emitter;
@@ -40,6 +41,8 @@ mod _penstock {
     use crate::chat_accumulator::ChatAccumulator;
     #[pymodule_export]
     use crate::conversations::{_Conversations, _read_turn};
+    #[pymodule_export]
+    use crate::coalesce::_coalesce;
     #[pymodule_export]
     use crate::decoder::Decoder;
     #[pymodule_export]

@@ -6,6 +6,7 @@
 //! bound in [`Limits`]; every refusal is an [`Error`] that says what, where and how much.
 
 mod accumulate;
+mod coalesce;
 mod decoder;
 pub mod dialect;
 mod emit;
@@ -32,6 +33,7 @@ pub use accumulate::{
     Arguments, ChatAccumulator, ChatCall, ChatTerminal, Fed, FinalResponse, FunctionCall, Owed,
     ResponseAccumulator, ResponseOptions, ResponseTerminal, ResponseView,
 };
+pub use coalesce::{Coalescer, coalesce_frames};
 pub use decoder::{Decoder, DecoderOptions, EndOfInput, Frame, Framing, Malformed, Piece, Sink};
 pub use dialect::responses::Kind as ItemKind;
 pub use emit::{
