@@ -196,7 +196,7 @@ class Exchange:
         if self._editor is not None:
             await self._write(self._relay.feed(await self._editor.finish()))
         cut = not self._relay.ended
-        if cut and not self._relay.events:
+        if cut and not self._relay.events and not self._started:
             return IncompleteStream("the upstream's stream ended before its first event", reason="eof")
         rest = self._relay.finish()
         if self._relay.held:
@@ -234,7 +234,9 @@ class Exchange:
         if isinstance(failure, StreamTimeout | IncompleteStream | ClientDisconnected):
             failure.partial = failure.partial or self._relay.snapshot()
         await self._hooks.error(failure)
-        if not self._gone:
+        if isinstance(failure, ClientDisconnected) and not self._gone:
+            await self._finish(b"")  # a broadcast has given this subscriber up; the stream itself goes on
+        elif not self._gone:
             code, message = _words(failure)
             # Whoever does not take the end in time is gone, too.
             with suppress(TimeoutError):

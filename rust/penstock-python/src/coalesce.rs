@@ -15,9 +15,9 @@ use crate::errors::{guard, raise};
 pub(crate) fn _coalesce<'py>(frames: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
     let py = frames.py();
     guard(py, || {
-        let given = frames.iter().map(|frame| frame.cast_into::<PyBytes>()).collect::<Result<Vec<_>, _>>()?;
+        let given = frames.iter().map(Bound::cast_into::<PyBytes>).collect::<Result<Vec<_>, _>>()?;
         let limits = Limits { max_line_bytes: u64::MAX, max_event_bytes: u64::MAX, ..Limits::default() };
-        let merged = coalesce_frames(given.iter().map(|frame| frame.as_bytes()), &limits);
+        let merged = coalesce_frames(given.iter().map(PyBytesMethods::as_bytes), &limits);
         let list = PyList::empty(py);
         let mut rest = given.iter();
         for frame in merged.map_err(|error| raise(py, &error))? {

@@ -4,8 +4,8 @@
 
 mod bounds;
 mod chat_accumulator;
-mod conversations;
 mod coalesce;
+mod conversations;
 mod decoder;
 mod dumps;
 mod emitter;
@@ -40,9 +40,9 @@ mod _penstock {
     #[pymodule_export]
     use crate::chat_accumulator::ChatAccumulator;
     #[pymodule_export]
-    use crate::conversations::{_Conversations, _read_turn};
-    #[pymodule_export]
     use crate::coalesce::_coalesce;
+    #[pymodule_export]
+    use crate::conversations::{_Conversations, _read_turn};
     #[pymodule_export]
     use crate::decoder::Decoder;
     #[pymodule_export]

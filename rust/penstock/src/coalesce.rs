@@ -379,7 +379,9 @@ mod tests {
     fn merged(events: &[&str]) -> Vec<String> {
         let (mut coalescer, mut out) = (Coalescer::default(), Vec::new());
         let mut emit = |event: &[u8]| out.push(String::from_utf8(event.to_vec()).unwrap());
-        events.iter().for_each(|event| coalescer.push(event.as_bytes(), &mut emit));
+        for event in events {
+            coalescer.push(event.as_bytes(), &mut emit);
+        }
         coalescer.finish(&mut emit);
         out
     }
