@@ -5,6 +5,7 @@ The one module here that needs the extra `websocket`; the server imports it with
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from websockets.exceptions import InvalidState
@@ -17,6 +18,10 @@ from .http import MAX_BODY_BYTES, ClientGone, Connection, Request
 
 __all__ = ["WebSocket"]
 
+# At debug level the library prints headers, keys among them.
+_log = logging.getLogger("penstock.replay.websocket")
+_log.setLevel(logging.WARNING)
+
 _DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 
@@ -25,7 +30,7 @@ class WebSocket:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._protocol = ServerProtocol(max_size=MAX_BODY_BYTES)
+        self._protocol = ServerProtocol(max_size=MAX_BODY_BYTES, logger=_log)
         self._messages: list[str | bytes] = []
         self._fragments: list[bytes] = []
         self._kind = Opcode.TEXT

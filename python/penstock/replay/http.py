@@ -14,7 +14,7 @@ import struct
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlsplit
 
 __all__ = ["Answer", "ClientGone", "Connection", "HttpError", "Request", "error_body"]
@@ -106,8 +106,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to serve. asyncio has set TCP_NODELAY by now."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 — create_server makes no other kind
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its class
         self.task = asyncio.get_running_loop().create_task(self._run())
 
     def data_received(self, data: bytes) -> None:

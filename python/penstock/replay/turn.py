@@ -103,6 +103,11 @@ class Turn:
         return self.act.stream.id
 
     @property
+    def cancelled(self) -> bool:
+        """Whether the client's cancel ended it."""
+        return self._reason == "cancelled"
+
+    @property
     def past(self) -> Past:
         """The conversation with this response at its end."""
         output = (self._built.snapshot() or {}).get("output", [])

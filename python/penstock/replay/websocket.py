@@ -197,8 +197,8 @@ class Talk:
         """Keep what can be continued; the request of the successor, if a steer asks for one."""
         if turn.failed:
             self._evict(turn.body)
-        if turn.result is None or turn.failed:
-            return None
+        if turn.result is None or turn.failed or turn.cancelled:
+            return None  # a cancel evicts nothing, and what it left is no answer
         if not turn.act.faults.forget:
             self._recent.drop(self._latest[turn.lane])
             self._latest[turn.lane] = turn.id
