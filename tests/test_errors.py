@@ -14,6 +14,7 @@ TREE: dict[str, tuple[type[BaseException], ...]] = {
     "UnhashableItem": (errors.PenstockError, TypeError, ValueError),
     "LimitExceeded": (errors.PenstockError,),
     "IncompleteStream": (errors.PenstockError,),
+    "OutcomeUnknown": (errors.IncompleteStream,),
     "StreamTimeout": (errors.PenstockError, TimeoutError),
     "ResponseError": (errors.PenstockError,),
     "ClientDisconnected": (errors.PenstockError,),
@@ -37,6 +38,10 @@ EXAMPLES: list[tuple[type[errors.PenstockError], dict[str, Any]]] = [
     (errors.IllegalEvent, {"rule": "after_item_done", "event": "response.output_text.delta"}),
     (errors.UnhashableItem, {"reason": "type", "path": f"[0].{CANARY}"}),
     (errors.IncompleteStream, {"partial": {"output": [CANARY]}, "reason": "eof"}),
+    (
+        errors.OutcomeUnknown,
+        {"partial": {"output": [CANARY]}, "reason": "connection_lost", "response_id": "r", "close_code": 1006},
+    ),
     (errors.StreamTimeout, {"kind": "idle", "seconds": 2.5, "partial": {"output": [CANARY]}}),
     (
         errors.ResponseError,

@@ -35,17 +35,18 @@ JSON_READERS = {
     "commands.lint": "prints findings",
     "integrations.openai": "a request's body and an error's, once a stream",
     "request_bodies": "thinking blocks within a request, once a request",
+    "session.codec": "requests, once a turn",
     "stream_core": "an error's body, once a stream",
     "websocket.wire": "error frames and requests, once a response",
 }
 """Modules that may name a JSON library, and for what; events are read by the extension."""
 
 THIRD_PARTY = {
-    "httpx": ("demo",),
+    "httpx": ("demo", "session.over_http"),
     "redis": ("store.redis",),
     "rich": ("demo",),
     "starlette": ("asgi",),
-    "websockets": ("replay.frames", "websocket.over_websockets"),
+    "websockets": ("replay.frames", "websocket.over_websockets", "session.over_websocket"),
     "openai": ("integrations",),
     "openai_harmony": ("harmony",),
     "pydantic": ("integrations", "gateway.config"),

@@ -31,6 +31,7 @@ from penstock.errors import (
     InternalError,
     InvalidResponseId,
     LimitExceeded,
+    OutcomeUnknown,
     PenstockError,
     PreviousResponseNotFound,
     ResponseError,
@@ -40,6 +41,7 @@ from penstock.errors import (
     UnhashableItem,
 )
 from penstock.linting import Finding, lint
+from penstock.session.session import ResponsesSession
 from penstock.stats import StreamStats
 from penstock.stream import AsyncStream, Stream
 
@@ -60,6 +62,7 @@ __all__ = [
     "InvalidResponseId",
     "LimitExceeded",
     "Limits",
+    "OutcomeUnknown",
     "PartialJSON",
     "PenstockError",
     "PreviousResponseNotFound",
@@ -67,6 +70,7 @@ __all__ = [
     "ResponseAccumulator",
     "ResponseEmitter",
     "ResponseError",
+    "ResponsesSession",
     "StoreUnavailable",
     "Stream",
     "StreamStats",

@@ -7,6 +7,7 @@
         ├── UnhashableItem (TypeError, ValueError)   an object that has no JSON text to hash
         ├── LimitExceeded                      the input is larger than `Limits` allows
         ├── IncompleteStream                   the stream ended without a terminal event
+        │   └── OutcomeUnknown                 the connection was lost with a request in flight
         ├── StreamTimeout (TimeoutError)       the upstream was silent, or the stream took too long
         ├── ResponseError                      the upstream answered with an error instead of a stream
         ├── ClientDisconnected                 the client left before the stream had ended
@@ -43,6 +44,7 @@ __all__ = [
     "InternalError",
     "InvalidResponseId",
     "LimitExceeded",
+    "OutcomeUnknown",
     "PenstockError",
     "PreviousResponseNotFound",
     "ResponseError",
@@ -160,6 +162,31 @@ class IncompleteStream(PenstockError):
         super().__init__(message)
         self.partial = partial
         self.reason = reason
+
+
+class OutcomeUnknown(IncompleteStream):
+    """The connection was lost after a request was sent: it may have run to its end, in part, or not at all.
+
+    Sending it again may do twice what it does; that is for the caller to decide.
+
+    Attributes:
+        response_id: of the response, if it had told; with ``store`` it can be asked for.
+        close_code: what a WebSocket was closed with; None where it said nothing.
+        partial, reason: as for `IncompleteStream`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        partial: dict[str, Any] | None = None,
+        reason: str | None = None,
+        response_id: str | None = None,
+        close_code: int | None = None,
+    ) -> None:
+        super().__init__(message, partial=partial, reason=reason)
+        self.response_id = response_id
+        self.close_code = close_code
 
 
 class StreamTimeout(PenstockError, TimeoutError):
