@@ -17,6 +17,9 @@ MSGSPEC_TYPE: Final = "msgspec struct of type, on split lines"
 PYDANTIC_EVENT: Final = "pydantic event + model_dump_json"
 ORJSON_LINES: Final = "orjson alone, on split lines"
 AGENTS: Final = "openai-agents handler + model_dump_json, on typed chunks"
+COPIED_LIST: Final = "dict of lists, copied (as LiteLLM)"
+DEQUE_COPY: Final = "OrderedDict of deques, copied (as TensorRT-LLM)"
+DEEP_COPY: Final = "deepcopy of the list"
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,15 @@ LINEAR = {
     "arguments": Row("linear-arguments", "64 MiB against 16 MiB: tool arguments", 4.5, "×", "ratio"),
 }
 
+STORE_APPEND = Row("store-append", "MemoryStore: append to a conversation of 1,000 turns", 5_000)
+STORE_APPEND_DICTS = Row("store-append-dicts", "MemoryStore: the same, from dicts")
+STORE_LOAD = Row("store-load", "MemoryStore: load the history of 1,000 turns", 5_000)
+STORE_DATA = Row("store-data", "MemoryStore: read that history as one JSON text")
+STORE_JSON = Row("store-json", "MemoryStore: read that history as objects")
+STORE_GROWTH = Row(
+    "store-growth", "MemoryStore: append to 10,000 turns against append to 10", 1.5, "×", "ratio"
+)
+
 IMPORT = Row("import", "import penstock, on top of starting Python", 30, "ms", "difference")
 WHEEL = Row("wheel", "size of the wheel", 3, "MB")
 
@@ -100,7 +112,13 @@ ROWS: Final = {
         BLOCKING,
         OPENAI,
         OPENAI_CHAT,
+        STORE_APPEND,
+        STORE_APPEND_DICTS,
+        STORE_LOAD,
+        STORE_DATA,
+        STORE_JSON,
         *LINEAR.values(),
+        STORE_GROWTH,
         IMPORT,
         WHEEL,
     )

@@ -61,7 +61,8 @@ async def test_killing_the_server_loses_no_acknowledged_turn(own_server: servers
     """Two writers race on one conversation, over and over, while the server is killed under them."""
     moments = random.Random(17)  # noqa: S311 - reproducible, no secret
     told: dict[str, str | None] = {}
-    dead = 0
+    enough = asyncio.Event()
+    dead = until = 0
 
     async def writer(store: RedisStore, who: str, kill: int) -> None:
         parent = f"trunk{kill - 1}" if kill else None
@@ -75,6 +76,8 @@ async def test_killing_the_server_loses_no_acknowledged_turn(own_server: servers
                 await say(store, turn, parent)
                 told[turn] = parent
                 parent = turn
+                if len(told) >= until:
+                    enough.set()
         except StoreUnavailable:
             nonlocal dead
             dead += 1
@@ -84,8 +87,8 @@ async def test_killing_the_server_loses_no_acknowledged_turn(own_server: servers
             await say(store, f"trunk{kill}", f"trunk{kill - 1}" if kill else None)
             writers = [asyncio.create_task(writer(store, who, kill)) for who in "ab"]
             until = len(told) + moments.randrange(1, 60)
-            while len(told) < until:
-                await asyncio.sleep(moments.random() * 0.001)
+            enough.clear()
+            await enough.wait()
             own_server.kill()
             await asyncio.gather(*writers)
         own_server.start()

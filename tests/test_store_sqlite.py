@@ -324,6 +324,40 @@ def test_one_store_serves_many_loops(path: Path) -> None:
     asyncio.run(store.close())
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_gets_a_thread_of_its_own(path: Path) -> None:
+    """Servers that fork after they have started take the store along, but not its thread."""
+    store = SQLiteStore(path)
+    asyncio.run(say(store, "r1"))
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if asyncio.run(say(store, "r2", "r1")) else 2
+            asyncio.run(store.close())
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert asyncio.run(said(store, "r2")) == ["r1", "r2"]
+    asyncio.run(store.close())
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_that_never_used_the_store_can_close_it(path: Path) -> None:
+    store = SQLiteStore(path)
+    asyncio.run(say(store, "r1"))
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            asyncio.run(store.close())
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    asyncio.run(store.close())
+
+
 async def test_memory_is_a_place_too() -> None:
     async with SQLiteStore(":memory:") as store:
         await say(store, "r1")

@@ -56,6 +56,7 @@ class SQLiteStore(StoreBase):
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._process = 0
         self._closed = False
 
     async def append(
@@ -105,7 +106,7 @@ class SQLiteStore(StoreBase):
         """Finish what was begun and close the file."""
         with self._lock:
             closed, self._closed = self._closed, True
-        if closed or self._thread is None:
+        if closed or self._thread is None or self._process != os.getpid():
             return
         self._jobs.put(None)
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
@@ -117,7 +118,10 @@ class SQLiteStore(StoreBase):
         with self._lock:
             if self._closed:
                 raise StoreUnavailable("the store is closed", backend="sqlite", reason="closed")
-            if self._thread is None:
+            if self._thread is None or self._process != os.getpid():
+                # A fork takes neither the thread along nor, luckily, its connection.
+                self._process = os.getpid()
+                self._jobs = queue.SimpleQueue()
                 self._thread = threading.Thread(target=self._serve, name="penstock-sqlite", daemon=True)
                 self._thread.start()
             self._jobs.put(job)

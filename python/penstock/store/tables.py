@@ -295,7 +295,7 @@ class Tables:
     def _continue(self, tenant: str, before: Found, new: NewTurn) -> Tip:
         """The link that a turn is to build on.
 
-        A history that would outgrow the bounds begins anew with the newer half of it.
+        A history that would outgrow the bounds begins anew with the newer part of it.
         """
         _, _, input, output, items, size, _, _ = new
         query = "SELECT link, items, bytes, depth FROM links WHERE link = ?"

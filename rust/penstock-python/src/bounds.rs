@@ -10,7 +10,7 @@ use crate::errors::guard;
 /// What a conversation store keeps, in turns, items and bytes; None switches one bound off.
 ///
 /// Over a bound, the turns used longest ago go, so a turn that is still in use stays. The bounds of one history hold
-/// for what a load returns; a conversation that grows past them continues with the newer half.
+/// for what a load returns; a conversation that grows past them continues with the newer part.
 #[pyclass(frozen, eq, module = "penstock.store")]
 #[derive(PartialEq, Eq)]
 pub(crate) struct Bounds {

@@ -236,14 +236,15 @@ impl Items {
         Self::of_chunk(&kept)
     }
 
-    /// What stays of them before a turn with which they would be too many: with its items they are at most half of
-    /// what `bounds` allow a history, so that it is not shortened again at each turn.
+    /// What stays of them before a turn with which they would be too many: with its items they are at most three
+    /// quarters of what `bounds` allow a history, so that it is not shortened again at each turn.
     #[must_use]
     pub fn before(&self, input: &Self, output: &Self, bounds: &Bounds) -> Self {
         let Bounds { max_history_items, max_history_bytes, .. } = *bounds;
         let link = Link::new(self.tip.clone(), input.clone().into_chunk(), output.clone().into_chunk());
         let new = input.len() + output.len();
-        let left = Self::of(link).trim(max_history_items / 2, max_history_bytes / 2, new);
+        let most = |bound: u64| bound - bound / 4;
+        let left = Self::of(link).trim(most(max_history_items), most(max_history_bytes), new);
         Self::of_chunk(&left.iter().take(left.len().saturating_sub(new) as usize).collect())
     }
 

@@ -200,7 +200,7 @@ impl Conversations {
     }
 
     /// Puts a turn at the end of `before`, which is the history of `parent` if that is stored here. A history that
-    /// would outgrow the bounds begins anew with the newer half of it, so that it is not copied again at each turn.
+    /// would outgrow the bounds begins anew with the newer part of it, so that it is not copied again at each turn.
     fn insert(&mut self, tenant: &str, mut turn: NewTurn, parent: Option<Slot>, before: Items, now: u64) {
         let Bounds { max_history_items, max_history_bytes, .. } = self.bounds;
         let (link_cost, name_cost) = (turn.link_cost(), turn.name_cost());
