@@ -14,7 +14,7 @@ import penstock
 
 PACKAGE = Path(penstock.__file__).parent
 
-OWN_MODULES = ("prefix", "store")
+OWN_MODULES = ("ids", "prefix", "store")
 """Modules whose names the package does not repeat."""
 
 

@@ -23,6 +23,7 @@ from penstock import (
     Transcoder,
     _penstock,
 )
+from penstock.ids import IdRewriter, LiteLLMCodec, SealedCodec
 from penstock.prefix import PrefixChain
 
 CHUNK = b'event: n\nid: 1\ndata: {"type":"x","delta":"y"}\n\n'
@@ -32,8 +33,10 @@ MADE: dict[str, Callable[[], Any]] = {
     "Items": lambda: _penstock.Items(b"[{}]"),
     "Event": lambda: Event('{"type":"x","delta":"y"}', name="n", id="1"),
     "HarmonyParser": lambda: HarmonyParser(model="m"),
+    "IdRewriter": lambda: IdRewriter(LiteLLMCodec(), "encode"),
     "Limits": Limits,
     "ResponseEmitter": lambda: ResponseEmitter(model="m"),
+    "SealedCodec": lambda: SealedCodec({"k": bytes(16)}),
     "Transcoder": lambda: Transcoder("chat", "responses"),
 }
 """How to make one object of each class of the extension that is not made without arguments."""
@@ -67,6 +70,10 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "close_item": (0,),
     **dict.fromkeys(("usage", "members", "error", "fail"), ("{}",)),
     "incomplete": ("max_output_tokens",),
+    **dict.fromkeys(("encode", "decode", "is_encoded", "decode_item", "decode_content"), ("resp_1",)),
+    **dict.fromkeys(("encode_item", "encode_content", "seal", "open"), ("resp_1",)),
+    **dict.fromkeys(("encode_container", "decode_container"), ("cntr_1",)),
+    "message": ("{}",),
     "append": ("item",),
     "extend": (["item"],),
     "append_json": ("{}",),
@@ -80,6 +87,14 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "_restore": (b"{}", None, None, False, (False, 128, 4300)),
 }
 """Arguments of the methods that need some."""
+
+NAMED: dict[str, dict[str, Any]] = {
+    "encode_item": {"model": "m"},
+    "encode_content": {"model": "m"},
+    "seal": {"tenant": "t"},
+    "open": {"tenant": "t"},
+}
+"""Arguments that go by name."""
 
 CHAINS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "PrefixChain.longest_match": lambda: (PrefixChain(),),
@@ -106,7 +121,9 @@ OPERATORS: dict[str, Callable[[Any], object]] = {
 CONSTRUCTOR: dict[str, dict[str, Any]] = {
     "Event": {"data": b"{}"},
     "HarmonyParser": {"model": "m"},
+    "IdRewriter": {"codec": LiteLLMCodec(), "direction": "encode"},
     "ResponseEmitter": {"model": "m"},
+    "SealedCodec": {"keys": {"k": bytes(16)}},
     "Transcoder": {"source": "chat", "target": "responses"},
 }
 
@@ -166,7 +183,8 @@ def enter(made: Any, name: str) -> object:
     if callable(getattr(type(made), name)):
         full_name = f"{type(made).__name__}.{name}"
         arguments = ARGUMENTS.get(full_name, ARGUMENTS.get(name, ()))
-        return getattr(made, name)(*(CHAINS[full_name]() if full_name in CHAINS else arguments))
+        positional = CHAINS[full_name]() if full_name in CHAINS else arguments
+        return getattr(made, name)(*positional, **NAMED.get(name, {}))
     return getattr(made, name)
 
 

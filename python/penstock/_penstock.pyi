@@ -17,14 +17,17 @@ __all__ = [
     "Decoder",
     "Event",
     "HarmonyParser",
+    "IdRewriter",
     "Items",
     "Limits",
+    "LiteLLMCodec",
     "PartialJSON",
     "PrefixChain",
     "PrefixIndex",
     "Relay",
     "ResponseAccumulator",
     "ResponseEmitter",
+    "SealedCodec",
     "Transcoder",
     "_Conversations",
     "_Linter",
@@ -696,3 +699,76 @@ def _read_turn(
     response: Mapping[str, Any] | Buffer | str, input: _Items, output: _Items | None, parent: str | None
 ) -> tuple[str, bytes, bytes, bytes, int, int, int, int]:
     """Check a turn for a store that keeps it elsewhere."""
+
+_Parts = tuple[str | None, str | None, str]
+
+@final
+class LiteLLMCodec:
+    """Response ids as LiteLLM writes them: provider, model and the upstream's id in base64."""
+
+    def __new__(cls, mode: Literal["compat", "strict"] = "compat") -> Self: ...
+    @property
+    def mode(self) -> Literal["compat", "strict"]: ...
+    def encode(self, id: str, /, *, provider: str | None = None, model: str | None = None) -> str: ...
+    def decode(self, id: str, /) -> _Parts: ...
+    def is_encoded(self, id: str, /) -> bool: ...
+    def encode_item(self, id: str, /, *, model: str) -> str: ...
+    def decode_item(self, id: str, /) -> tuple[str | None, str]: ...
+    def encode_content(self, content: str, /, *, model: str) -> str: ...
+    def decode_content(self, content: str, /) -> tuple[str | None, str]: ...
+    def encode_container(
+        self, id: str, /, *, provider: str | None = None, model: str | None = None
+    ) -> str: ...
+    def decode_container(self, id: str, /) -> _Parts: ...
+
+@final
+class SealedCodec:
+    """Response ids that only who holds a key can make, each good for one tenant."""
+
+    def __new__(cls, keys: Mapping[str, Buffer | str]) -> Self: ...
+    def seal(
+        self,
+        id: str,
+        /,
+        *,
+        tenant: Buffer | str,
+        provider: str | None = None,
+        model: str | None = None,
+        kind: Literal["response", "item", "content"] = "response",
+    ) -> str: ...
+    def open(
+        self,
+        id: str,
+        /,
+        *,
+        tenant: Buffer | str,
+        kind: Literal["response", "item", "content"] = "response",
+    ) -> _Parts: ...
+
+@final
+class IdRewriter:
+    """Rewrites the ids in messages and streams; every other byte stays as it is."""
+
+    def __new__(
+        cls,
+        codec: LiteLLMCodec | SealedCodec,
+        direction: Literal["encode", "decode"],
+        *,
+        tenant: Buffer | str | None = None,
+        provider: str | None = None,
+        model: str | None = None,
+        mentions: bool | None = None,
+        items: bool = False,
+        content: bool = False,
+        limits: Limits | None = None,
+    ) -> Self: ...
+    def feed(self, data: Buffer, /) -> _bytes: ...
+    def finish(self) -> _bytes: ...
+    @overload
+    def message(self, message: str, /) -> str: ...
+    @overload
+    def message(self, message: Event, /) -> Event: ...
+    @overload
+    def message(self, message: Buffer, /) -> _bytes: ...
+    @property
+    def origin(self) -> _Parts | None: ...

@@ -104,10 +104,10 @@ class IllegalEvent(PenstockError, ValueError):
 
 
 class UnhashableItem(PenstockError, TypeError, ValueError):
-    """An object that has no JSON text to hash; `json.dumps` raises a TypeError or a ValueError, and this is both.
+    """An object that has no JSON text to hash; `json.dumps` raises a TypeError or ValueError: this is both.
 
     Attributes:
-        reason: ``"type"`` (no JSON value), ``"key"`` (no JSON key), ``"key_order"`` (keys that cannot be sorted),
+        reason: ``"type"`` (no JSON value), ``"key"`` (no JSON key), ``"key_order"`` (keys without an order),
             ``"not_finite"``, ``"digits"`` (an integer too long to be written), ``"depth"`` or ``"cycle"``.
         path: where it stands, such as ``"[3].content[0].x"``; empty for the object itself.
     """
@@ -271,7 +271,14 @@ class GuardFailed(PenstockError):
 
 
 class InvalidResponseId(PenstockError):
-    """A response id that was not sealed here, was sealed for another tenant, or was damaged on the way."""
+    """A response id that was not sealed here, was sealed for another tenant, or was damaged on the way.
+
+    Which of these it is, nobody is told. A gateway answers with `status`, `code` and `param`.
+    """
+
+    status: ClassVar[int] = 403
+    code: ClassVar[str] = "invalid_response_id"
+    param: ClassVar[str] = "previous_response_id"
 
 
 class PreviousResponseNotFound(PenstockError):

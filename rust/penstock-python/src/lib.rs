@@ -14,6 +14,8 @@ mod event;
 mod feed;
 mod frame;
 mod harmony;
+mod id_rewriter;
+mod ids;
 mod items;
 mod json;
 mod limits;
@@ -55,6 +57,12 @@ mod _penstock {
     use crate::frame::write_sse;
     #[pymodule_export]
     use crate::harmony::{_harmony_to_items, HarmonyParser};
+    #[pymodule_export]
+    use crate::id_rewriter::IdRewriter;
+    #[pymodule_export]
+    use crate::ids::LiteLLMCodec;
+    #[pymodule_export]
+    use crate::ids::SealedCodec;
     #[pymodule_export]
     use crate::items::Items;
     #[pymodule_export]

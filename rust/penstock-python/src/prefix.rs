@@ -7,9 +7,9 @@ use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use crate::decoder::with_bytes;
 use crate::dumps::dump;
 use crate::errors::{guard, lock, raise};
+use crate::ids::with_text;
 use crate::limits::Limits;
 
 /// The SHA-256, in hexadecimal, of `json.dumps(items, sort_keys=True)`, as pipecat takes it of a conversation's items.
@@ -385,14 +385,6 @@ fn digest_of(py: Python<'_>, chain: &PrefixChain, length: Option<isize>) -> PyRe
             None => Ok(*chain.digest()),
         }
     })
-}
-
-/// Calls `work` with bytes, or with a string as UTF-8. A string's surrogates are no UTF-8 and are refused.
-fn with_text<T>(data: &Bound<'_, PyAny>, work: impl FnOnce(&[u8]) -> PyResult<T>) -> PyResult<T> {
-    if let Ok(text) = data.cast::<PyString>() {
-        return work(text.to_str()?.as_bytes());
-    }
-    with_bytes(data, |bytes| work(bytes.as_bytes()))
 }
 
 fn hex(digest: &Digest) -> String {

@@ -14,6 +14,7 @@ mod error;
 pub mod event;
 mod harmony;
 mod history;
+pub mod ids;
 pub mod json;
 mod lifecycle;
 mod limits;
