@@ -107,7 +107,9 @@ def test_streams_that_keep_the_events_name() -> None:
     assert ours[0]["event"] == "response.created"
 
 
-@pytest.mark.skipif("stream_mode" not in FinalRequestOptions.model_fields, reason="the SDK learned it in 3.52")
+@pytest.mark.skipif(
+    "stream_mode" not in FinalRequestOptions.model_fields, reason="the SDK learned it in 3.52"
+)
 @pytest.mark.parametrize("named", [False, True])
 def test_streams_whose_errors_are_data(named: bool) -> None:
     options = options_of(synthesize_event_and_data=named, stream_mode="events")

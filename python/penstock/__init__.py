@@ -21,6 +21,7 @@ from penstock._penstock import (
     write_events,
     write_sse,
 )
+from penstock.broadcast import Broadcast
 from penstock.errors import (
     ClientDisconnected,
     ConcurrencyError,
@@ -47,6 +48,7 @@ from penstock.stream import AsyncStream, Stream
 
 __all__ = [
     "AsyncStream",
+    "Broadcast",
     "ChatAccumulator",
     "ClientDisconnected",
     "ConcurrencyError",
