@@ -105,7 +105,6 @@ class IllegalEvent(PenstockError, ValueError):
 
 class UnhashableItem(PenstockError, TypeError, ValueError):
     """An object that has no JSON text to hash; `json.dumps` raises a TypeError or ValueError: this is both.
-    """An object that has no JSON text to hash; `json.dumps` raises a TypeError or a ValueError: this is both.
 
     Attributes:
         reason: ``"type"`` (no JSON value), ``"key"`` (no JSON key), ``"key_order"`` (keys without an order),
