@@ -15,7 +15,7 @@ from typing import Final
 
 HERE: Final = Path(__file__).parent
 
-MODULES: Final = ("errors", "sources", "stats", "timeouts", "pump", "stream_core", "stream")
+MODULES: Final = ("errors", "sources", "stats", "timeouts", "pump", "stream_core", "stream", "harmony")
 """Modules of `penstock` of which every branch must be covered."""
 
 

@@ -1,221 +1,309 @@
-"""`HarmonyParser` and the mapping of messages: channels, recipients, endings as rows, each old bug a test."""
+"""Items and messages, each as the other: each kind as a row, both ways, and nothing lost in silence."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
 from typing import Any
 
+import openai_harmony
 import pytest
-from openai.types.responses import Response, ResponseStreamEvent
-from pydantic import TypeAdapter
+from harmony_support import SEARCH, Json, brief
+from openai.types.responses import ResponseReasoningItem
 
-from penstock import (
-    Event,
-    HarmonyParser,
-    ResponseAccumulator,
-    lint,
-)
+from penstock import DecodeError
+from penstock import harmony as harmony_module
+from penstock.harmony import UnsupportedFieldError, harmony_to_items, items_to_harmony
 
-Json = dict[str, Any]
-
-EVENTS: TypeAdapter[ResponseStreamEvent] = TypeAdapter(ResponseStreamEvent)
-USAGE = {
-    "input_tokens": 1,
-    "output_tokens": 2,
-    "total_tokens": 3,
-    "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-    "output_tokens_details": {"reasoning_tokens": 0},
-}
-
-ANALYSIS = "<|channel|>analysis<|message|>Think.<|end|>"
-FINAL = "<|start|>assistant<|channel|>final<|message|>Hi<|return|>"
-CALL = '<|channel|>commentary to=functions.f <|constrain|>json<|message|>{"a":1}<|call|>'
-
-
-def parser(**options: Any) -> HarmonyParser:
-    numbers = itertools.count()
-    options = {"id": "resp_1", "created_at": 0, "ids": lambda prefix: f"{prefix}{next(numbers)}", **options}
-    return HarmonyParser(model="m", **options)
-
-
-def written(pieces: Iterable[str | bytes], reason: str | None = "stop", **options: Any) -> list[Json]:
-    """The events of a text that comes in these pieces, after lint, accumulator and SDK have seen them."""
-    made = parser(format="events", **options)
-    events: list[Event] = [event for piece in pieces for event in made.feed(piece)]
-    events += made.finish(reason, usage=USAGE)
-    return checked(made, events)
-
-
-def checked(made: HarmonyParser, events: Sequence[Event]) -> list[Json]:
-    assert [str(finding) for finding in lint(events, strict=True)] == []
-    accumulator = ResponseAccumulator(strict=True)
-    accumulator.feed(list(events))
-    [final] = accumulator.take_responses()
-    assert final == made.final()
-    for event in events:
-        if event.type != "response.cancelled":  # which the SDK has no model for
-            EVENTS.validate_python(event.json())
-    Response.model_validate(final)
-    assert made.finished
-    return [event.json() for event in events]
-
-
-def outline(events: Iterable[Json]) -> list[str]:
-    """Events by their types, deltas of one string as one."""
-    types = (event["type"].removeprefix("response.") for event in events)
-    return [name for name, _ in itertools.groupby(types)]
-
-
-def output(events: Sequence[Json]) -> list[Json]:
-    items: list[Json] = events[-1]["response"]["output"]
-    return items
-
-
-def brief(item: Json) -> tuple[Any, ...]:
-    """What an item says."""
-    kind = item["type"]
-    if kind == "message":
-        return kind, item.get("phase"), "".join(part["text"] for part in item["content"])
-    if kind == "reasoning":
-        return kind, "".join(part["text"] for part in item.get("content") or item["summary"])
-    if kind == "function_call":
-        return kind, item["name"], item["arguments"]
-    if kind == "custom_tool_call":
-        return kind, item["name"], item["input"]
-    return kind, item["code"] if kind == "code_interpreter_call" else item["action"]
-
-
-SEARCH = {"type": "search", "query": "cats"}
-
-MESSAGES: dict[str, tuple[str, list[tuple[Any, ...]]]] = {
-    "analysis": (ANALYSIS, [("reasoning", "Think.")]),
-    "final": ("<|channel|>final<|message|>Hi<|return|>", [("message", "final_answer", "Hi")]),
-    "preamble": ("<|channel|>commentary<|message|>So.<|end|>", [("message", "commentary", "So.")]),
-    "function": (CALL, [("function_call", "f", '{"a":1}')]),
-    "recipient in the role": (
-        "<|start|>assistant to=functions.f<|channel|>commentary<|constrain|>json<|message|>{}<|call|>",
-        [("function_call", "f", "{}")],
+ROUND_TRIPS: dict[str, tuple[list[Json], list[Json]]] = {
+    "reasoning": (
+        [{"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "Think."}]}],
+        [{"role": "assistant", "channel": "analysis", "content": [{"type": "text", "text": "Think."}]}],
     ),
-    "function on analysis": (
-        "<|channel|>analysis to=functions.f<|message|>{}<|call|>",
-        [("function_call", "f", "{}")],
-    ),
-    "name with dots": (
-        "<|channel|>commentary to=functions.a.b<|message|>{}<|call|>",
-        [("function_call", "a.b", "{}")],
-    ),
-    "no arguments": (
-        "<|channel|>commentary to=functions.f<|message|><|call|>",
-        [("function_call", "f", "")],
-    ),
-    "python": (
-        "<|channel|>analysis to=python code<|message|>print(1)<|call|>",
-        [("code_interpreter_call", "print(1)")],
-    ),
-    "search": (
-        '<|channel|>analysis to=browser.search code<|message|>{"query":"cats","topn":3}<|call|>',
-        [("web_search_call", SEARCH)],
-    ),
-    "open": (
-        '<|channel|>analysis to=browser.open<|message|>{"id":"https://a/"}<|call|>',
-        [("web_search_call", {"type": "open_page", "url": "https://a/"})],
-    ),
-    "open a link": (
-        '<|channel|>analysis to=browser.open<|message|>{"id":4,"cursor":1}<|call|>',
-        [("web_search_call", {"type": "open_page"})],
-    ),
-    "find": (
-        '<|channel|>analysis to=browser.find<|message|>{"pattern":"x"}<|call|>',
-        [("web_search_call", {"type": "find_in_page", "pattern": "x", "url": ""})],
-    ),
-    "constrained answer": (
-        "<|channel|>final <|constrain|>json<|message|>{}<|return|>",
-        [("message", "final_answer", "{}")],
-    ),
-    "several messages": (
-        ANALYSIS + "<|start|>assistant" + CALL + FINAL,
+    "answer": (
         [
-            ("reasoning", "Think."),
-            ("function_call", "f", '{"a":1}'),
-            ("message", "final_answer", "Hi"),
+            {
+                "type": "message",
+                "role": "assistant",
+                "phase": "final_answer",
+                "content": [{"type": "output_text", "text": "Hi"}, {"type": "output_text", "text": "!"}],
+            }
+        ],
+        [
+            {
+                "role": "assistant",
+                "channel": "final",
+                "content": [{"type": "text", "text": "Hi"}, {"type": "text", "text": "!"}],
+            }
         ],
     ),
-    "not for anybody": (
-        "<|channel|>commentary to=all<|message|>So.<|end|>",
-        [("message", "commentary", "So.")],
+    "preamble": (
+        [
+            {
+                "type": "message",
+                "role": "assistant",
+                "phase": "commentary",
+                "content": [{"type": "output_text", "text": "So."}],
+            }
+        ],
+        [{"role": "assistant", "channel": "commentary", "content": [{"type": "text", "text": "So."}]}],
     ),
-    "other authors": (
-        "<|start|>functions.f to=assistant<|channel|>commentary<|message|>sun<|end|>"
-        "<|start|>user<|message|>And?<|end|>" + FINAL,
-        [("message", "final_answer", "Hi")],
+    "function": (
+        [{"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}],
+        [
+            {
+                "role": "assistant",
+                "channel": "commentary",
+                "recipient": "functions.f",
+                "content_type": "<|constrain|>json",
+                "content": [{"type": "text", "text": "{}"}],
+            }
+        ],
     ),
-    "empty messages": ("<|channel|>analysis<|message|><|end|>" + FINAL, [("message", "final_answer", "Hi")]),
-    "nothing": ("", []),
-    "the end at once": ("<|return|>", []),
+    "custom tool": (
+        [{"type": "custom_tool_call", "call_id": "call_1", "name": "tool", "input": "x"}],
+        [
+            {
+                "role": "assistant",
+                "channel": "commentary",
+                "recipient": "functions.tool",
+                "content": [{"type": "text", "text": "x"}],
+            }
+        ],
+    ),
+    "python": (
+        [{"type": "code_interpreter_call", "code": "1", "container_id": "", "outputs": None}],
+        [
+            {
+                "role": "assistant",
+                "channel": "analysis",
+                "recipient": "python",
+                "content_type": "code",
+                "content": [{"type": "text", "text": "1"}],
+            }
+        ],
+    ),
+    "search": (
+        [{"type": "web_search_call", "action": SEARCH}],
+        [
+            {
+                "role": "assistant",
+                "channel": "analysis",
+                "recipient": "browser.search",
+                "content_type": "code",
+                "content": [{"type": "text", "text": '{"query": "cats"}'}],
+            }
+        ],
+    ),
+    "open": (
+        [{"type": "web_search_call", "action": {"type": "open_page", "url": "https://a/"}}],
+        [
+            {
+                "role": "assistant",
+                "channel": "analysis",
+                "recipient": "browser.open",
+                "content_type": "code",
+                "content": [{"type": "text", "text": '{"id": "https://a/"}'}],
+            }
+        ],
+    ),
+    "find": (
+        [{"type": "web_search_call", "action": {"type": "find_in_page", "pattern": "x", "url": ""}}],
+        [
+            {
+                "role": "assistant",
+                "channel": "analysis",
+                "recipient": "browser.find",
+                "content_type": "code",
+                "content": [{"type": "text", "text": '{"pattern": "x"}'}],
+            }
+        ],
+    ),
 }
 
 
-@pytest.mark.parametrize("name", MESSAGES)
-def test_messages_become_items(name: str) -> None:
-    text, expected = MESSAGES[name]
-    made = parser(format="events", strict=True)
-    events = checked(made, [*made.feed(text), *made.finish("stop", usage=USAGE)])
-    assert [brief(item) for item in output(events)] == expected
-    assert all(item.get("status", "completed") == "completed" for item in output(events))
-    assert events[-1]["type"] == "response.completed"
-    assert events[-1]["response"]["usage"] == USAGE
-    assert {name: count for name, count in made.diagnostics.items() if name != "author_foreign"} == {}
+@pytest.mark.parametrize("name", ROUND_TRIPS)
+def test_items_and_messages_are_each_other(name: str) -> None:
+    items, expected = ROUND_TRIPS[name]
+    assert items_to_harmony(items) == expected
+    back = harmony_to_items(expected, custom_tools=["tool"])
+    assert [brief(item) for item in back] == [brief(item) for item in items]
+    theirs = [openai_harmony.Message.from_dict(message) for message in expected]
+    assert [theirs_to.to_dict() for theirs_to in theirs] == [
+        {**message, "name": None} for message in expected
+    ]
+    ours = harmony_to_items(theirs, custom_tools=["tool"])
+    assert [brief(item) for item in ours] == [brief(item) for item in items]
 
 
-@pytest.mark.parametrize("name", MESSAGES)
-def test_any_split_says_the_same(name: str) -> None:
-    text = MESSAGES[name][0]
-    whole = written([text])
-    for pieces in ([text[:cut], text[cut:]] for cut in range(len(text))):
-        assert same(written(pieces), whole)
-    assert same(written(list(text)), whole)
-
-
-def same(events: list[Json], others: list[Json]) -> bool:
-    """Whether events are the same but for where their deltas are cut, and so for their numbers."""
-    return merged(events) == merged(others)
-
-
-def merged(events: list[Json]) -> list[Json]:
-    out: list[Json] = []
-    for numbered in events:
-        event = {key: value for key, value in numbered.items() if key != "sequence_number"}
-        last = out[-1] if out else {}
-        if "delta" in event and {**last, "delta": ""} == {**event, "delta": ""}:
-            out[-1] = {**event, "delta": last["delta"] + event["delta"]}
-        else:
-            out.append(event)
-    return out
-
-
-REASONS = {
-    "stop": ("completed", None),
-    "tool_calls": ("completed", None),
-    "length": ("incomplete", "max_output_tokens"),
-    "content_filter": ("incomplete", "content_filter"),
-    "timeout": ("failed", "the engine took too long"),
-    "error": ("failed", "the engine failed"),
-    "cancelled": ("cancelled", None),
-    "abort": ("cancelled", None),
+INPUT: dict[str, tuple[Any, list[Json]]] = {
+    "text": ("Hi", [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]),
+    "message without a type": (
+        [{"role": "user", "content": "Hi"}],
+        [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}],
+    ),
+    "instructions": (
+        [
+            {"role": "system", "content": "be"},
+            {"role": "developer", "content": [{"text": "a"}, {"text": "b"}]},
+        ],
+        [
+            {"role": "developer", "content": [{"type": "developer_content", "instructions": "be"}]},
+            {"role": "developer", "content": [{"type": "developer_content", "instructions": "a\n\nb"}]},
+        ],
+    ),
+    "refusal": (
+        [{"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}],
+        [{"role": "assistant", "channel": "final", "content": [{"type": "text", "text": "no"}]}],
+    ),
+    "call and output in one input": (
+        [
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": ""},
+            {
+                "type": "function_call_output",
+                "call_id": "c",
+                "output": [{"type": "input_text", "text": "sun"}],
+            },
+        ],
+        [
+            {
+                "role": "assistant",
+                "channel": "commentary",
+                "recipient": "functions.f",
+                "content_type": "<|constrain|>json",
+                "content": [{"type": "text", "text": ""}],
+            },
+            {
+                "role": "tool",
+                "name": "functions.f",
+                "recipient": "assistant",
+                "channel": "commentary",
+                "content": [{"type": "text", "text": "sun"}],
+            },
+        ],
+    ),
+    "summary alone": (
+        [
+            {
+                "type": "reasoning",
+                "summary": [{"type": "summary_text", "text": "So."}],
+                "encrypted_content": "x",
+            }
+        ],
+        [{"role": "assistant", "channel": "analysis", "content": [{"type": "text", "text": "So."}]}],
+    ),
+    "object of the SDK": (
+        [
+            ResponseReasoningItem.model_validate(
+                {
+                    "id": "rs_1",
+                    "type": "reasoning",
+                    "summary": [],
+                    "content": [{"type": "reasoning_text", "text": "a"}],
+                }
+            )
+        ],
+        [{"role": "assistant", "channel": "analysis", "content": [{"type": "text", "text": "a"}]}],
+    ),
+    "empty reasoning": ([{"type": "reasoning", "summary": []}], []),
+    "logs": (
+        [
+            {
+                "type": "code_interpreter_call",
+                "code": None,
+                "outputs": [{"type": "logs", "logs": "1"}, {"type": "logs", "logs": "2"}],
+            }
+        ],
+        [
+            {
+                "role": "assistant",
+                "channel": "analysis",
+                "recipient": "python",
+                "content_type": "code",
+                "content": [{"type": "text", "text": ""}],
+            },
+            {
+                "role": "tool",
+                "name": "python",
+                "recipient": "assistant",
+                "channel": "analysis",
+                "content": [{"type": "text", "text": "1"}, {"type": "text", "text": "2"}],
+            },
+        ],
+    ),
 }
 
 
-@pytest.mark.parametrize("reason", REASONS)
-def test_the_engine_s_reason_decides_the_end(reason: str) -> None:
-    status, detail = REASONS[reason]
-    events = written(["<|channel|>analysis<|message|>Thi"], reason)
-    final = events[-1]["response"]
-    assert (events[-1]["type"], final["status"]) == (f"response.{status}", status)
-    assert final["usage"] == USAGE
-    said = final["incomplete_details"] or final["error"] or {}
-    assert said.get("reason", said.get("message")) == detail
-    assert [event["type"] for event in events].count("error") == (status == "failed")
-    [item] = output(events)
-    assert item["content"] == [{"type": "reasoning_text", "text": "Thi"}]
-    assert item.get("status", "completed") == ("completed" if status == "completed" else "incomplete")
+@pytest.mark.parametrize("name", INPUT)
+def test_input_becomes_messages(name: str) -> None:
+    items, expected = INPUT[name]
+    made = items_to_harmony(items)
+    assert made == expected
+    for message in made:
+        openai_harmony.Message.from_dict(message)
+
+
+def test_calls_may_stand_in_the_previous_response() -> None:
+    previous = [{"type": "custom_tool_call", "call_id": "c", "name": "t", "input": "x"}, {"type": "message"}]
+    items = [{"type": "custom_tool_call_output", "call_id": "c", "output": "sun"}]
+    [message] = items_to_harmony(items, previous=previous)
+    assert (message["name"], message["content"]) == ("functions.t", [{"type": "text", "text": "sun"}])
+
+
+@pytest.mark.parametrize(
+    ("item", "path"),
+    [
+        ({"type": "image_generation_call"}, "input[0]"),
+        ({}, "input[0]"),
+        ({"role": "user", "content": [{"type": "input_image"}]}, "input[0].content[0]"),
+        ({"role": "critic", "content": "x"}, "input[0].role"),
+        ({"type": "function_call_output", "call_id": "c", "output": ""}, "input[0].call_id"),
+        ({"type": "reasoning", "encrypted_content": "x"}, "input[0].encrypted_content"),
+        ({"type": "web_search_call"}, "input[0].action"),
+        ({"type": "code_interpreter_call", "outputs": [{"type": "image"}]}, "input[0].outputs[0]"),
+    ],
+)
+def test_nothing_is_lost_in_silence(item: Json, path: str) -> None:
+    with pytest.raises(UnsupportedFieldError) as caught:
+        items_to_harmony([item])
+    assert caught.value.path == path
+    paths: list[str] = []
+    items_to_harmony([item], unsupported=paths.append)
+    assert paths == [path]
+
+
+def test_messages_that_were_cut_end_incomplete() -> None:
+    messages = [{"role": "assistant", "channel": "analysis", "content": text} for text in ("a", "b")]
+    for reason, status in [
+        ("stop", None),
+        ("tool_calls", None),
+        ("length", "incomplete"),
+        ("abort", "incomplete"),
+    ]:
+        first, last = harmony_to_items(messages, finish_reason=reason)
+        assert (first.get("status"), last.get("status")) == (None, status)
+    with pytest.raises(ValueError, match="finish_reason is"):
+        harmony_to_items(messages, finish_reason="finished")
+
+
+def test_messages_that_are_none() -> None:
+    with pytest.raises(DecodeError, match="content_not_text"):
+        harmony_to_items([{"role": "assistant", "content": [{"type": "image"}]}])
+    with pytest.raises(AttributeError):
+        harmony_to_items([1])
+    unknown = [{"role": "assistant", "channel": "thoughts", "content": "a"}]
+    assert [brief(item) for item in harmony_to_items(unknown)] == [("message", None, "a")]
+    with pytest.raises(DecodeError) as caught:
+        harmony_to_items(unknown, strict=True)
+    assert caught.value.reason == "channel_unknown"
+    summary = harmony_to_items([{**unknown[0], "channel": "analysis"}], reasoning="summary")
+    assert summary[0]["summary"] == [{"type": "summary_text", "text": "a"}]
+
+
+def test_the_vocabulary_of_gpt_oss_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(openai_harmony, "load_harmony_encoding", loaded.append)
+    harmony_module.gpt_oss_vocabulary.cache_clear()
+    try:
+        assert harmony_module.gpt_oss_vocabulary() is harmony_module.gpt_oss_vocabulary()
+    finally:
+        harmony_module.gpt_oss_vocabulary.cache_clear()
+    assert loaded == ["HarmonyGptOss"]

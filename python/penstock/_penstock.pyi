@@ -443,7 +443,7 @@ class HarmonyParser:
         vocabulary: Vocabulary | None = None,
     ) -> Self: ...
     def feed(self, text: str | Buffer, /) -> Any: ...
-    def feed_tokens(self, tokens: Sequence[int], /) -> Any: ...
+    def feed_tokens(self, tokens: Iterable[int], /) -> Any: ...
     def finish(
         self, reason: str | None = None, /, *, usage: Mapping[str, Any] | str | _bytes | None = None
     ) -> Any: ...
@@ -500,7 +500,7 @@ def _harmony_to_items(
     /,
     *,
     ids: Callable[[str], str] | None,
-    is_cut: bool,
+    finish_reason: str,
     strict: bool,
     reasoning: str,
     custom_tools: Sequence[str],

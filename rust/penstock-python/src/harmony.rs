@@ -236,7 +236,7 @@ impl HarmonyParser {
     fn feed_tokens<'py>(&self, tokens: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = tokens.py();
         guard(py, || {
-            let tokens: Vec<u32> = tokens.extract()?;
+            let tokens = tokens.try_iter()?.map(|token| token?.extract()).collect::<PyResult<Vec<u32>>>()?;
             let mut state = lock(py, &self.state)?;
             self.look_up(py, &tokens, &mut state)?;
             let result = state.feed_tokens(&tokens);
@@ -262,9 +262,7 @@ impl HarmonyParser {
         usage: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         guard(py, || {
-            let reason = reason
-                .map(|word| FinishReason::from_word(word).ok_or_else(|| unknown("reason", word, REASONS)));
-            let reason = reason.transpose()?;
+            let reason = reason.map(|word| reason_of("reason", word)).transpose()?;
             let usage = usage.map(json_of).transpose()?;
             let mut state = lock(py, &self.state)?;
             if let (Some(usage), false) = (usage, state.core.is_finished()) {
@@ -342,17 +340,20 @@ impl HarmonyParser {
     }
 }
 
-/// What engines say.
-const REASONS: &str = "\"stop\", \"length\", \"content_filter\", \"timeout\", \"cancelled\" or \"error\"";
+/// What an engine's word says.
+fn reason_of(option: &str, word: &str) -> PyResult<FinishReason> {
+    let words = "\"stop\", \"length\", \"content_filter\", \"timeout\", \"cancelled\" or \"error\"";
+    FinishReason::from_word(word).ok_or_else(|| unknown(option, word, words))
+}
 
 /// The items of whole messages, a JSON list; `penstock.harmony` documents it.
 #[pyfunction]
-#[pyo3(signature = (messages, /, *, ids, is_cut, strict, reasoning, custom_tools, container_id, limits))]
+#[pyo3(signature = (messages, /, *, ids, finish_reason, strict, reasoning, custom_tools, container_id, limits))]
 #[allow(clippy::too_many_arguments, reason = "one keyword an option")]
 pub(crate) fn _harmony_to_items<'py>(
     messages: &Bound<'py, PyAny>,
     ids: Option<Bound<'py, PyAny>>,
-    is_cut: bool,
+    finish_reason: &str,
     strict: bool,
     reasoning: &str,
     custom_tools: Vec<String>,
@@ -364,6 +365,7 @@ pub(crate) fn _harmony_to_items<'py>(
         require_callable("ids", ids.as_ref())?;
         let raised = Raised::default();
         let limits = Limits::or_default(limits);
+        let is_cut = reason_of("finish_reason", finish_reason)? != FinishReason::Stop;
         let source: IdSource = id_source(py, ids.map(Bound::unbind), raised.clone())?;
         let response = EmitterOptions { ids: source, limits, ..EmitterOptions::new("resp_0", 0, "") };
         let options = HarmonyOptions {

@@ -59,11 +59,12 @@ impl Header {
         matches!(self.part, Part::Role)
     }
 
-    /// `<|channel|>` came. Of several channels the last one counts.
+    /// `<|channel|>` came. Of several channels the last one counts; the others' words count as the role's.
     pub(super) fn begin_channel(&mut self) {
         self.part = Part::Channel;
         if !self.channel.is_empty() {
-            self.channel.push(b' ');
+            self.role.push(b' ');
+            self.role.append(&mut self.channel);
         }
     }
 

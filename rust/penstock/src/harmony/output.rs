@@ -100,6 +100,7 @@ impl Output {
                 arguments.extend_from_slice(text);
                 Ok(())
             }
+            Open::Awaited(_) if text.is_empty() => Ok(()),
             Open::Awaited(_) => self.push_first(text),
         }
     }

@@ -1,7 +1,7 @@
 //! Where in the format the parser is, and what each token does there.
 
 use super::HarmonyOptions;
-use super::header::Header;
+use super::header::{Header, Said};
 use super::lexer::Token;
 use super::output::Output;
 use super::reason::{Ending, FinishReason};
@@ -132,6 +132,7 @@ impl State {
             SpecialToken::StartOfText => Ok(()),
             SpecialToken::Start => {
                 self.end_unended(token)?;
+                self.is_turn_over = false;
                 self.header = Some(Header::started());
                 Ok(())
             }
@@ -193,7 +194,7 @@ impl State {
     /// Ends a header that has no `<|message|>`: a call without arguments, or one whose words are the content.
     fn end_header(&mut self, header: &Header, token: SpecialToken) -> Result<(), Error> {
         self.diagnostics.breach(rules::HEADER_CUT, EVENT)?;
-        let said = header.read();
+        let said = Said { has_stray_words: false, ..header.read() };
         let content = if said.recipient.is_none() { said.rest } else { b"" };
         if content.is_empty() && (said.recipient.is_none() || token != SpecialToken::Call) {
             return Ok(());
