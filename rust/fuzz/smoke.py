@@ -52,6 +52,17 @@ CALLS: Final = (
 )
 """Calls of the emitter, for `emit_parse`; see there."""
 
+HARMONY: Final = (
+    b"<|channel|>analysis<|message|>Think.<|end|><|start|>assistant<|channel|>final<|message|>Hi<|return|>",
+    b'<|start|>assistant to=functions.f<|channel|>commentary <|constrain|>json<|message|>{"a":1}<|call|>',
+    b"<|channel|>commentary<|message|>So.<|end|><|start|>user<|message|>And?<|end|><|startoftext|>",
+    b"<|channel|>analysis to=python code<|message|>1<|call|><|start|>assistant<|channel|>final Hello<|end|>",
+    b'<|channel|>analysis to=browser.find<|message|>{"pattern":"x"}<|call|>Hello<|endoftext|>',
+    b"<|channel|>analysis to=browser.open<|message|>https://a/<|call|>",
+    b'<|channel|>analysis to=browser.search<|message|>{"query":"x"}<|call|>',
+)
+"""Texts of gpt-oss, for `harmony`."""
+
 ENVIRONMENT: Final = {
     "RUSTC_BOOTSTRAP": "1",  # cargo-fuzz asks for flags that stable hides
     "RUST_BACKTRACE": "0",  # the failed assertion says what is wrong; the input reproduces it
@@ -142,6 +153,8 @@ def seeds(target: str) -> Iterator[bytes]:
         yield from (bytes([2, 1, 3]) + text for text in texts)
     elif target == "emit_parse":
         yield from (bytes([options]) + b"\xff".join(CALLS) for options in range(8))
+    elif target == "harmony":
+        yield from (bytes([options, 0x55]) + text for options in range(0, 128, 5) for text in HARMONY)
     elif target == "events_any":
         yield from texts
         yield from map(as_stream, chats)

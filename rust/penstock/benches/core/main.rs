@@ -13,6 +13,7 @@ mod accumulate;
 mod chat;
 mod emit;
 mod framing;
+mod harmony;
 mod input;
 mod partial;
 mod scan;
@@ -26,6 +27,7 @@ fn main() {
     accumulate::bench(&mut criterion);
     chat::bench(&mut criterion);
     emit::bench(&mut criterion);
+    harmony::bench(&mut criterion);
     partial::bench(&mut criterion);
     criterion.final_summary();
 }

@@ -5,7 +5,7 @@
 
 use super::route::BrowserAction;
 use crate::event::string;
-use crate::json::{RawStr, entries, push_string, spells};
+use crate::json::{RawStr, append_wtf8, entries, push_string, spells};
 
 /// An object with the `action` of a call whose arguments are not known yet.
 pub(super) fn unknown(action: BrowserAction) -> Vec<u8> {
@@ -15,6 +15,9 @@ pub(super) fn unknown(action: BrowserAction) -> Vec<u8> {
 /// An object with the `action` that `arguments` ask for, and whether they could be read: what is no JSON object is
 /// taken for the query, the address or the pattern itself.
 pub(super) fn asked(action: BrowserAction, arguments: &[u8]) -> (Vec<u8>, bool) {
+    let mut clean = Vec::with_capacity(arguments.len());
+    append_wtf8(arguments, &mut clean);
+    let arguments = &*clean;
     let subject = match action {
         BrowserAction::Search => "query",
         BrowserAction::Open => "id",
@@ -84,6 +87,8 @@ mod tests {
             assert_eq!(String::from_utf8(written).unwrap(), format!(r#"{{"action":{expected}}}"#));
             assert_eq!(read, is_read, "{arguments}");
         }
+        let (broken, _) = asked(Find, b"\xee\"x");
+        assert_eq!(String::from_utf8(broken).unwrap().matches('\u{fffd}').count(), 1);
         assert_eq!(unknown(Open), br#"{"action":{"type":"open_page"}}"#);
     }
 }
