@@ -1,5 +1,5 @@
 # Development happens in .venv, which these targets make and keep up to date; nothing outside it is touched.
-#   make demo        the wheel, an upstream on this machine, and what comes of streaming from it
+#   make demo        the wheel, a gateway on this machine, and what comes of streaming through it
 #   make test        the Rust and the Python tests
 #   make lint        formatting, clippy, ruff, mypy, and the stub against the extension
 #   make coverage    each module of the faces by its own tests, all branches
@@ -94,7 +94,7 @@ $(VENV)/.wheel: $(SOURCES) $(BIN)/maturin
 	@touch $@
 
 # What an extra needs is looked up when pyproject.toml changes, not at each build.
-$(VENV)/.demo: EXTRA = cli
+$(VENV)/.demo: EXTRA = cli,gateway,openai
 $(VENV)/.dev: EXTRA = cli,dev
 $(VENV)/.bench: EXTRA = cli,dev,bench
 $(VENV)/.demo $(VENV)/.dev $(VENV)/.bench: pyproject.toml $(CONSTRAINTS) | $(VENV)/.wheel

@@ -36,10 +36,13 @@ SHOWN = [
     "response.completed",
     "p50",
     "p99",
-    "IncompleteStream",
-    "in_progress",
-    "90 events",
-    "4 streams in",
+    "over a WebSocket",
+    "Then close it by half.",
+    "breaks off",
+    "failed",
+    "server_error: the upstream's stream ended before its response did",
+    "94 events",
+    "7 streams in",
 ]
 
 
@@ -77,7 +80,7 @@ def test_on_a_terminal_it_has_panels() -> None:
     status, drawn = on_a_terminal([*PENSTOCK, "demo", "--rate", "20"])
     assert status == 0
     assert missing(drawn) == []
-    assert drawn.count("╭─ final Response") == 2
+    assert drawn.count("╭─ final Response") == 5
     assert "Traceback" not in drawn
 
 

@@ -47,7 +47,7 @@ THIRD_PARTY = {
     "rich": ("demo",),
     "starlette": ("asgi",),
     "websockets": ("replay.frames", "websocket.over_websockets", "session.over_websocket"),
-    "openai": ("integrations",),
+    "openai": ("integrations", "demo.sdk"),
     "openai_harmony": ("harmony",),
     "pydantic": ("integrations", "gateway.config"),
     "pydantic_core": ("integrations",),

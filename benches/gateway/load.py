@@ -21,7 +21,7 @@ from benches.gateway.traces import MODEL, STAMP, Trace
 __all__ = ["Client", "Load", "Shape"]
 
 _RST: Final = struct.pack("ii", 1, 0)
-_KEEP: Final = 24
+_KEEP: Final = 64
 """Bytes of a read that are looked at again, so that a stamp cut in two is found."""
 
 _HEAD: Final = (

@@ -12,8 +12,9 @@ __all__ = ["configure", "run"]
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.description = (
-        "Start a replay upstream as a process and stream from it: Responses through httpx, blocking and\n"
-        "with asyncio, Chat Completions, and a stream that is cut short. Nothing leaves this machine."
+        "Start the gateway with an upstream of its own as a process and stream through it: Responses and\n"
+        "Chat Completions through httpx, one bridged to the other, the openai SDK over HTTP and over a\n"
+        "WebSocket, and an upstream that breaks off. Nothing leaves this machine."
     )
     parser.add_argument("--plain", action="store_true", help="plain lines, as when output is no terminal")
     parser.add_argument(

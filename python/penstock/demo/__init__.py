@@ -1,4 +1,4 @@
-"""The demo: four streams from a replay upstream in a process of its own, and what penstock makes of them."""
+"""The demo: streams through a gateway in a process of its own, and what penstock makes of them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ QUESTION: Final = "The upper weir is rising. What should we do about gate 2?"
 
 
 def play(stage: Stage, rate: float = 1.0) -> None:
-    """Play the four scenes, `rate` times as fast as is good to watch.
+    """Play the scenes, `rate` times as fast as is good to watch.
 
-    Raises `RuntimeError` where the upstream does not start.
+    Raises `RuntimeError` where the gateway does not start.
     """
-    began = time.monotonic()
-    with _upstream() as url:
+    began, streams = time.monotonic(), 4
+    with _gateway() as url:
         stage.opening(url)
         request: dict[str, Any] = {"input": QUESTION, "stream": True}
 
@@ -41,8 +41,8 @@ def play(stage: Stage, rate: float = 1.0) -> None:
         body = {**request, "model": f"replay-full+rate={150 * rate:.0f}"}
         _stream(stage, f"{url}/v1/responses", body)
 
-        stage.scene("Responses through httpx with asyncio", "penstock.AsyncStream(response)")
-        body = {**request, "model": f"replay-text+rate={250 * rate:.0f}"}
+        stage.scene("Responses from a Chat Completions upstream", "bridged; penstock.AsyncStream(response)")
+        body = {**request, "model": f"bridged-text+rate={250 * rate:.0f}"}
         asyncio.run(_stream_async(stage, f"{url}/v1/responses", body))
 
         stage.scene("Chat Completions", "the same Stream; the dialect tells itself")
@@ -53,10 +53,27 @@ def play(stage: Stage, rate: float = 1.0) -> None:
         body = {**chat, "stream": True, "model": f"replay-reasoning+rate={130 * rate:.0f}"}
         _stream(stage, f"{url}/v1/chat/completions", body)
 
-        stage.scene("A stream that is cut short", "the connection ends properly, the answer does not")
+        streams += _with_the_sdk(stage, url, rate)
+
+        stage.scene("An upstream that breaks off", "the gateway ends the stream truthfully and keeps what came")
         body = {**request, "model": f"replay-text+rate={130 * rate:.0f}+cut@90"}
         _stream(stage, f"{url}/v1/responses", body)
-    stage.closing(time.monotonic() - began)
+    stage.closing(time.monotonic() - began, streams)
+
+
+def _with_the_sdk(stage: Stage, url: str, rate: float) -> int:
+    """The scenes whose client is the openai SDK, where it is installed; how many streams they had."""
+    try:
+        from . import sdk  # noqa: PLC0415 - openai is an extra
+    except ImportError:
+        return 0
+    stage.scene("The openai SDK", "client.responses.create(stream=True)")
+    request = {"model": f"replay-tools+rate={130 * rate:.0f}", "input": QUESTION}
+    sdk.stream(stage, url, request)
+    stage.scene("The openai SDK over a WebSocket", "two turns, the second with nothing but what is new")
+    turns = ["Is gate 2 open?", "Then close it by half."]
+    asyncio.run(sdk.converse(stage, url, f"replay-echo+rate={60 * rate:.0f}", turns))
+    return 1 + len(turns)
 
 
 def open_stage(*, plain: bool) -> Stage:
@@ -72,22 +89,22 @@ def open_stage(*, plain: bool) -> Stage:
 
 
 @contextlib.contextmanager
-def _upstream() -> Iterator[str]:
-    """Run `penstock replay` as a process; it ends with its standard input, so also if this one is killed."""
-    command = [sys.executable, "-m", "penstock", "replay", "--until-eof"]
-    with Popen(command, stdin=PIPE, stdout=PIPE, text=True) as upstream:  # noqa: S603 - our own words
+def _gateway() -> Iterator[str]:
+    """Run `penstock serve --demo`; it ends with its standard input, so also if this process is killed."""
+    command = [sys.executable, "-m", "penstock", "serve", "--demo", "--port", "0", "--log", "off", "--until-eof"]
+    with Popen(command, stdin=PIPE, stdout=PIPE, text=True) as gateway:  # noqa: S603 - our own words
         try:
-            url = upstream.stdout.readline().strip() if upstream.stdout else ""
+            url = gateway.stdout.readline().strip() if gateway.stdout else ""
             if not url:
-                raise RuntimeError("the replay upstream did not start")
+                raise RuntimeError("the gateway did not start")
             yield url
         finally:
-            if upstream.stdin:
-                upstream.stdin.close()
+            if gateway.stdin:
+                gateway.stdin.close()
             try:
-                upstream.wait(5)
+                gateway.wait(5)
             except TimeoutExpired:
-                upstream.kill()
+                gateway.kill()
 
 
 def _stream(stage: Stage, url: str, body: Mapping[str, Any]) -> None:

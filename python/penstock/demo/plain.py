@@ -22,7 +22,7 @@ class PlainStage:
 
     def opening(self, url: str) -> None:
         """Say what is about to be seen."""
-        print(f"penstock demo: streams from {url}, a `penstock replay` process on this machine")
+        print(f"penstock demo: streams from {url}, a `penstock serve --demo` process on this machine")
 
     def scene(self, title: str, subtitle: str) -> None:
         """Announce the next stream."""
@@ -62,9 +62,9 @@ class PlainStage:
         """Show what a stream measured."""
         _print_pairs(figures_of(stats))
 
-    def closing(self, seconds: float) -> None:
+    def closing(self, seconds: float, streams: int) -> None:
         """Say where to go from here."""
-        print(f"\n4 streams in {seconds:.1f} s. Next: penstock replay --help, penstock decode --help")
+        print(f"\n{streams} streams in {seconds:.1f} s. Next: penstock serve --demo, penstock serve --help")
 
 
 def _print_pairs(pairs: list[tuple[str, str]]) -> None:

@@ -38,7 +38,7 @@ class RichStage:
         """Say what is about to be seen."""
         text = Text.assemble(
             ("penstock", "bold cyan"), "  LLM event streams, from bytes to events to the final object\n",
-            ("upstream  ", "dim"), url, ("   a penstock replay process", "dim"),
+            ("gateway  ", "dim"), url, ("   a penstock serve --demo process; its page: /ui", "dim"),
         )  # fmt: skip
         self._console.print(Panel(text, border_style="cyan", padding=(0, 1)))
 
@@ -87,13 +87,13 @@ class RichStage:
         """Show what a stream measured."""
         self._panel(figures_of(stats), "figures", "bright_black")
 
-    def closing(self, seconds: float) -> None:
+    def closing(self, seconds: float, streams: int) -> None:
         """Say where to go from here."""
         self._console.print()
         self._console.rule(style="cyan")
         self._console.print(
-            f"4 streams in {seconds:.1f} s.  "
-            "Next: [bold]penstock replay --help[/], [bold]penstock decode --help[/]"
+            f"{streams} streams in {seconds:.1f} s.  "
+            "Next: [bold]penstock serve --demo[/], [bold]penstock serve --help[/]"
         )
 
     def _panel(self, pairs: list[tuple[str, str]], title: str, colour: str) -> None:

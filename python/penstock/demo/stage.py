@@ -41,7 +41,7 @@ class Stage(Protocol):
     def figures(self, stats: StreamStats) -> None:
         """Show what a stream measured."""
 
-    def closing(self, seconds: float) -> None:
+    def closing(self, seconds: float, streams: int) -> None:
         """Say where to go from here."""
 
 
@@ -88,10 +88,13 @@ def facts_of(final: JSON) -> list[tuple[str, str]]:
         facts += [(f"message.{key}", f"{len(value)} characters") for key, value in kept.items()]
     else:
         facts.append(("status", final["status"]))
+        if error := final.get("error"):
+            facts.append(("error", f"{error['code']}: {error['message']}"))
         facts += [(f"output[{index}]", _item(item)) for index, item in enumerate(final["output"])]
     usage = final.get("usage") or {}
     counts = [(key, value) for key, value in usage.items() if isinstance(value, int)]
-    facts.append(("usage", ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in counts)))
+    if counts:
+        facts.append(("usage", ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in counts)))
     return facts
 
 

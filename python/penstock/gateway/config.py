@@ -126,7 +126,8 @@ class UpstreamConfig(_Section):
     dialect: Literal["responses", "chat", "both"] = "responses"
     """What it speaks; requests of the other API are transcoded."""
     models: list[str] = Field(default_factory=lambda: ["*"], min_length=1)
-    """Names it serves, `*` as wildcard; `alias=name` sends `name` for requests of `alias`."""
+    """Names it serves, `*` as wildcard; `alias=name` sends `name` for requests of `alias`, as does
+    `my-*=*` for all that begin so."""
     history: Literal["upstream", "gateway"] | None = None
     """Who knows earlier responses: the upstream, to which ids are then passed on, or the gateway's store.
     By default the upstream if it speaks Responses, else the gateway."""

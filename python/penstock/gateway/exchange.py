@@ -151,6 +151,7 @@ class Exchange:
         await send(
             {"type": "http.response.start", "status": 200, "headers": [*EVENT_STREAM, *self._all(asked)]}
         )
+        send = self._request.send
         clock, relay, chunk = asyncio.get_running_loop().time, course.relay, gateway.ledger.chunk
         deadlines = Deadlines(answer, limits, leaving.stall, started=record.started)
         probe: Decoder | None = Decoder()

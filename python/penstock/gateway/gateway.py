@@ -63,7 +63,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
         if scope["type"] == "http":
-            await self._http(Request(scope, receive), send)
+            await self._http(Request(scope, receive, send))
         elif scope["type"] == "websocket":
             await over_websocket.serve(self, scope, receive, send)
         elif scope["type"] == "lifespan":
@@ -89,7 +89,7 @@ class Gateway:
         self.ledger.close(record, terminal)
         log.info("stream", extra={"facts": record.summary()})
 
-    async def _http(self, request: Request, send: Send) -> None:
+    async def _http(self, request: Request) -> None:
         began = time.monotonic()
         request.id = f"req_{secrets.token_hex(16)}"
         headers: Headers = [(b"x-request-id", request.id.encode()), *self._cors(request)]
@@ -99,7 +99,7 @@ class Gateway:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-            await send(message)
+            await request.send(message)
 
         try:
             await self._route(request, sending, headers)

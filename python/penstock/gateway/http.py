@@ -75,7 +75,7 @@ def error_object(
 class Request:
     """One HTTP request, its headers in lower case, its body read when asked for."""
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: dict[bytes, bytes] = {}
@@ -83,6 +83,8 @@ class Request:
             self.headers.setdefault(name, value)
         self.query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), max_num_fields=100))
         self.receive = receive
+        self.send = send
+        """The server's own, for what follows an answer's head; the one that routes get notes the status."""
         self.id = ""
         self.recorded = False
         """Whether a stream's record tells of it, so that the log needs no line of its own."""

@@ -98,7 +98,7 @@ class Record:
         self._skipped += 1
         if self._skipped >= self._stride:
             self._skipped = 0
-            self.timeline.append((round(self.last, 4), events))
+            self.timeline.append((self.last, events))
             if len(self.timeline) > MAX_TIMELINE:
                 del self.timeline[1::2]
                 self._stride *= 2

@@ -44,12 +44,16 @@ class Upstream:
         """What a model is called there; None if it is not served."""
         if asked in self._names:
             return self._names[asked]
+        for alias, name in self._names.items():
+            before, star, after = alias.partition("*")
+            if star and asked.startswith(before) and asked.endswith(after) and len(asked) >= len(alias) - 1:
+                return name.replace("*", asked[len(before) : len(asked) - len(after)], 1)
         return asked if any(fnmatchcase(asked, pattern) for pattern in self._patterns) else None
 
     @property
     def models(self) -> list[str]:
         """The models it serves, by the names that clients use; without those that only a wildcard covers."""
-        return [*self._names, *(pattern for pattern in self._patterns if "*" not in pattern)]
+        return [name for name in (*self._names, *self._patterns) if "*" not in name]
 
     def api_for(self, asked: Api) -> Api:
         """The API in which to ask it."""
