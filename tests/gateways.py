@@ -15,6 +15,7 @@ import uvicorn
 import uvloop
 
 from penstock.gateway import Config, Gateway, read
+from penstock.gateway.otel import Telemetry
 from penstock.replay import ReplayServer
 
 SCRIPTS = ("text", "tools", "reasoning", "echo", "incomplete", "failed")
@@ -73,8 +74,10 @@ def running(**sections: Any) -> Iterator[Running]:
 
 
 @contextmanager
-def serving(config: Config, upstream: ReplayServer) -> Iterator[Running]:
-    gateway = Gateway(config)
+def serving(
+    config: Config, upstream: ReplayServer, *, telemetry: Telemetry | None = None
+) -> Iterator[Running]:
+    gateway = Gateway(config, telemetry=telemetry)
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
         uvicorn.Config(

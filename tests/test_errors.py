@@ -40,7 +40,12 @@ EXAMPLES: list[tuple[type[errors.PenstockError], dict[str, Any]]] = [
     (errors.IncompleteStream, {"partial": {"output": [CANARY]}, "reason": "eof"}),
     (
         errors.OutcomeUnknown,
-        {"partial": {"output": [CANARY]}, "reason": "connection_lost", "response_id": "r", "close_code": 1006},
+        {
+            "partial": {"output": [CANARY]},
+            "reason": "connection_lost",
+            "response_id": "r",
+            "close_code": 1006,
+        },
     ),
     (errors.StreamTimeout, {"kind": "idle", "seconds": 2.5, "partial": {"output": [CANARY]}}),
     (

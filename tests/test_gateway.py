@@ -320,8 +320,8 @@ def test_replicas_share_the_work_and_stand_in_for_each_other() -> None:
             running(upstreams=upstreams, retry={"attempts": 3, "cooldown": 60}) as gateway,
             gateway.client() as client,
         ):
-            for _ in range(12):
-                client.post("/responses", json=body("replay-text")).raise_for_status()
+            for number in range(12):
+                client.post("/responses", json=body("replay-text", input=f"{number}")).raise_for_status()
             assert one.upstream.stats.requests >= 4
             assert two.upstream.stats.requests >= 4
             assert gateway.gateway.ledger.retries["gone"] == 1
@@ -330,6 +330,46 @@ def test_replicas_share_the_work_and_stand_in_for_each_other() -> None:
             )
             assert failing.status_code in (500, 502)
             assert failing.json()["error"]["type"] == "server_error"
+
+
+def test_a_conversation_stays_with_the_replica_that_has_read_it() -> None:
+    """By the prefix of its input, whatever the turns in between; other conversations go elsewhere."""
+    with running() as one, running() as two:
+        replicas = [
+            {"name": name, "url": place.upstream.base_url, "dialect": "both", "history": "gateway"}
+            for name, place in (("one", one), ("two", two))
+        ]
+        with running(upstreams=replicas) as gateway, gateway.client() as client:
+            served: dict[str, set[str]] = {}
+            talks: dict[str, list[dict[str, Any]]] = {f"talk {number}": [] for number in range(6)}
+            for turn in range(4):
+                for name, messages in talks.items():
+                    messages.append({"role": "user", "content": f"{name}, {turn}"})
+                    client.post(
+                        "/chat/completions", json={"model": "replay-text", "messages": messages}
+                    ).raise_for_status()
+                    served.setdefault(name, set()).add(gateway.gateway.ledger.ended[-1].upstream)
+            assert all(len(replica) == 1 for replica in served.values()), served
+            assert len(set.union(*served.values())) == 2
+
+
+def test_a_response_that_an_upstream_keeps_is_continued_there() -> None:
+    keys = [{"name": "a", "key": KEY}, {"name": "b", "key": KEY[::-1]}]
+    with running() as one, running() as two:
+        replicas = [
+            {"name": name, "url": place.upstream.base_url, "models": ["replay-*"]}
+            for name, place in (("one", one), ("two", two))
+        ]
+        with running(upstreams=replicas, keys=keys) as gateway, gateway.client(KEY) as client:
+            for stream in (True, False, True, False):
+                first = ask(client, body("replay-echo", input=f"one {stream}", stream=stream))
+                second = ask(client, body("replay-echo", input="x", previous_response_id=first["id"]))
+                assert second["previous_response_id"] == first["id"]
+                with gateway.client(KEY[::-1]) as other:
+                    foreign = body("replay-echo", previous_response_id=first["id"])
+                    answer = other.post("/responses", json=foreign)
+                    assert answer.json()["error"]["code"] == "previous_response_not_found"
+                    assert other.get(f"/responses/{first['id']}").status_code == 404
 
 
 def test_figures(client: httpx.Client, gateway: Running) -> None:

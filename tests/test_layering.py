@@ -49,6 +49,7 @@ THIRD_PARTY = {
     "websockets": ("replay.frames", "websocket.over_websockets", "session.over_websocket"),
     "openai": ("integrations", "demo.sdk"),
     "openai_harmony": ("harmony",),
+    "opentelemetry": ("gateway.otel",),
     "pydantic": ("integrations", "gateway.config"),
     "pydantic_core": ("integrations",),
     "pytest": ("pytest_plugin",),

@@ -55,7 +55,9 @@ def play(stage: Stage, rate: float = 1.0) -> None:
 
         streams += _with_the_sdk(stage, url, rate)
 
-        stage.scene("An upstream that breaks off", "the gateway ends the stream truthfully and keeps what came")
+        stage.scene(
+            "An upstream that breaks off", "the gateway ends the stream truthfully and keeps what came"
+        )
         body = {**request, "model": f"replay-text+rate={130 * rate:.0f}+cut@90"}
         _stream(stage, f"{url}/v1/responses", body)
     stage.closing(time.monotonic() - began, streams)
@@ -91,7 +93,18 @@ def open_stage(*, plain: bool) -> Stage:
 @contextlib.contextmanager
 def _gateway() -> Iterator[str]:
     """Run `penstock serve --demo`; it ends with its standard input, so also if this process is killed."""
-    command = [sys.executable, "-m", "penstock", "serve", "--demo", "--port", "0", "--log", "off", "--until-eof"]
+    command = [
+        sys.executable,
+        "-m",
+        "penstock",
+        "serve",
+        "--demo",
+        "--port",
+        "0",
+        "--log",
+        "off",
+        "--until-eof",
+    ]
     with Popen(command, stdin=PIPE, stdout=PIPE, text=True) as gateway:  # noqa: S603 - our own words
         try:
             url = gateway.stdout.readline().strip() if gateway.stdout else ""

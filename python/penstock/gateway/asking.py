@@ -27,6 +27,8 @@ from .records import Ledger, Record
 from .routing import PATHS, Api, Upstream
 
 if TYPE_CHECKING:
+    from penstock.prefix import PrefixChain
+
     from .client import Headers
 
 __all__ = ["Asked", "Question", "ask", "passed_headers"]
@@ -62,6 +64,8 @@ class Question:
     """The id that the upstream knows the earlier response by, where it keeps them."""
     bound: str | None = None
     """The upstream that alone can answer, as it keeps the earlier response."""
+    chain: PrefixChain | None = None
+    """The input's digests, where there are replicas to choose from."""
 
     @property
     def model(self) -> str:

@@ -61,8 +61,9 @@ class Exchange:
             raise ApiError(503, "The gateway is at its limit of streams.", headers=[(b"retry-after", b"1")])
         with self._tenant.stream():
             self._request.recorded = True
+            parent = self._request.headers.get(b"traceparent", b"")
             self._record = record = gateway.ledger.open(
-                self._request.id, self._tenant.name, question.model, self._api
+                self._request.id, self._tenant.name, question.model, self._api, parent=parent
             )
             terminal = "error"
             try:
@@ -95,9 +96,8 @@ class Exchange:
 
     async def _serve(self, send: Send, leaving: Leaving) -> str:
         gateway, question, record = self._gateway, self._question, self._record
-        order = gateway.router.order(
-            question.model, bound=question.bound, knows=gateway.history.knows(question)
-        )
+        knows = gateway.history.knows(self._tenant.name, question)
+        order = gateway.router.order(question.model, bound=question.bound, knows=knows)
         asked = await ask(question, order, gateway.config, gateway.ledger, record)
         record.bridge = asked.upstream.api_for(self._api) != self._api
         record.status = 200
@@ -182,6 +182,8 @@ class Exchange:
         if relay.held:
             await self._keep(asked, relay.snapshot() or {})
             rest += relay.release()
+        else:
+            gateway.history.note(self._tenant.name, self._question, asked.upstream, record.response_id)
         record.note(relay.events, len(rest))
         await send({"type": "http.response.body", "body": rest})
         return ending(relay.terminal)
@@ -219,8 +221,10 @@ class Exchange:
 
     async def _keep(self, asked: Asked, response: Json) -> Json | None:
         """Store the response where the gateway keeps history; what is to be shown of it then."""
+        history = self._gateway.history
         self._record.response_id = self._record.response_id or response.get("id")
-        return await self._gateway.history.keep(self._tenant.name, self._question, asked.upstream, response)
+        history.note(self._tenant.name, self._question, asked.upstream, self._record.response_id)
+        return await history.keep(self._tenant.name, self._question, asked.upstream, response)
 
     def _all(self, asked: Asked) -> Headers:
         spent = int((time.monotonic() - self._record.started) * 1e6)

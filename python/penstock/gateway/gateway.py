@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from penstock.store import ConversationStore
 
     from .client import Headers
+    from .otel import Telemetry
 
 __all__ = ["Gateway"]
 
@@ -41,9 +42,12 @@ class Gateway:
     Args:
         config: see `penstock.gateway.config`.
         store: for responses; by default the one that the configuration names.
+        telemetry: by default the process's own, if the configuration asks for it.
     """
 
-    def __init__(self, config: Config, *, store: ConversationStore | None = None) -> None:
+    def __init__(
+        self, config: Config, *, store: ConversationStore | None = None, telemetry: Telemetry | None = None
+    ) -> None:
         self.config = config
         self.ledger = Ledger()
         self.tenants = Tenants(config.keys)
@@ -52,6 +56,11 @@ class Gateway:
         self.running: dict[tuple[str, str], Exchange] = {}
         """Streams that can be cancelled, by tenant and response id."""
         self.draining = False
+        self._telemetry = telemetry
+        if config.telemetry.otel and telemetry is None:
+            from .otel import Telemetry  # noqa: PLC0415 - another extra
+
+            self._telemetry = Telemetry()
 
     def reload(self, config: Config) -> None:
         """Put another configuration in force for requests to come; store and address stay as they are."""
@@ -87,6 +96,8 @@ class Gateway:
     def close(self, record: Record, terminal: str) -> None:
         """A stream is over: count it and say so once in the log."""
         self.ledger.close(record, terminal)
+        if self._telemetry is not None:
+            self._telemetry.ended(record)
         log.info("stream", extra={"facts": record.summary()})
 
     async def _http(self, request: Request) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import TYPE_CHECKING, Any
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final
 
 from penstock.errors import PenstockError, PreviousResponseNotFound
+from penstock.prefix import PrefixChain, PrefixIndex
 from penstock.store import Bounds, MemoryStore, SQLiteStore
 
 from .asking import Question, items_of
@@ -27,6 +29,12 @@ __all__ = ["History", "open_store"]
 Json = dict[str, Any]
 
 log = logging.getLogger("penstock.gateway")
+
+MAX_PREFIXES: Final = 100_000
+"""Prefixes whose replica is remembered, 32 bytes and a name each."""
+
+MAX_OWNERS: Final = 100_000
+"""Responses whose replica is remembered, where upstreams keep them."""
 
 
 def open_store(config: Store) -> ConversationStore:
@@ -47,6 +55,8 @@ class History:
     def __init__(self, store: ConversationStore, router: Router) -> None:
         self.store = store
         self._router = router
+        self._prefixes: PrefixIndex[str] = PrefixIndex(capacity=MAX_PREFIXES)
+        self._owners: OrderedDict[str, tuple[str, str]] = OrderedDict()
 
     async def recall(self, tenant: str, question: Question) -> None:
         """Find what a request continues. Raises `ApiError` 400 `previous_response_not_found`."""
@@ -65,12 +75,51 @@ class History:
             keepers = [upstream.name for upstream in able if upstream.config.keeps_history]
             if not keepers:
                 raise not_found(400) from None
+            try:
+                question.bound = self.owner(tenant, previous)
+            except ApiError:
+                raise not_found(400) from None
             question.previous = previous
-            question.bound = keepers[0] if len(keepers) == 1 else None
+            if len(keepers) == 1:
+                question.bound = keepers[0]
 
-    def knows(self, question: Question) -> str | None:
-        """The upstream that has most of the input in its cache; None if nobody has any."""
-        return None
+    def knows(self, tenant: str, question: Question) -> str | None:
+        """The upstream that has read most of the input before, and so has it cached; None if none has."""
+        able = [one for one in self._router.upstreams if one.model(question.model) is not None]
+        if len(able) < 2:
+            return None
+        body = question.body
+        given = items_of(body.get("input")) if question.api == "responses" else body.get("messages")
+        context = {name: body[name] for name in ("instructions", "tools") if name in body}
+        try:
+            chain = PrefixChain(
+                [*(question.history or ()), *(given or ())],
+                salt=tenant,
+                model=question.model,
+                context=context,
+            )
+        except (PenstockError, TypeError):
+            return None
+        question.chain = chain
+        found = self._prefixes.longest_match(chain)
+        return None if found is None else found[1]
+
+    def note(self, tenant: str, question: Question, upstream: Upstream, response_id: str | None) -> None:
+        """An upstream has read a request, and made a response that it may be the only one to know."""
+        if question.chain is not None:
+            self._prefixes.put(question.chain, upstream.name)
+        if response_id is not None and upstream.config.keeps_history:
+            self._owners[response_id] = tenant, upstream.name
+            self._owners.move_to_end(response_id)
+            if len(self._owners) > MAX_OWNERS:
+                self._owners.popitem(last=False)
+
+    def owner(self, tenant: str, response_id: str) -> str | None:
+        """The upstream that keeps a response; None if unknown. Raises `ApiError` for another tenant's."""
+        owner, name = self._owners.get(response_id, (tenant, None))
+        if owner != tenant:
+            raise not_found(404)
+        return name
 
     def keeps(self, question: Question, upstream: Upstream) -> bool:
         """Whether the response is to be stored here."""

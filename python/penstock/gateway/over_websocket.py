@@ -107,7 +107,12 @@ class _Choice:
         """Ask; see `penstock.websocket.BackEnd`."""
         gateway = self._gateway
         record = gateway.ledger.open(
-            f"req_{secrets.token_hex(16)}", self._tenant.name, self._model, "responses", "websocket"
+            f"req_{secrets.token_hex(16)}",
+            self._tenant.name,
+            self._model,
+            "responses",
+            transport="websocket",
+            parent=self._headers.get(b"traceparent", b""),
         )
         question = Question(self.dialect, json_object(body), body, stream=True, headers=self._headers)
         terminal = "client_disconnected"

@@ -73,6 +73,7 @@ class Record:
     bridge: bool = False
     attempts: int = 0
     response_id: str | None = None
+    traceparent: str | None = None
     began: float = field(default_factory=time.time)
     started: float = field(default_factory=time.monotonic)
     first: float | None = None
@@ -154,10 +155,20 @@ class Ledger:
         )
         self._numbers = 0
 
-    def open(self, request_id: str, tenant: str, model: str, api: Api, transport: str = "http") -> Record:
-        """Begin a stream's record."""
+    def open(
+        self,
+        request_id: str,
+        tenant: str,
+        model: str,
+        api: Api,
+        *,
+        transport: str = "http",
+        parent: bytes = b"",
+    ) -> Record:
+        """Begin a stream's record; `parent` is the client's `traceparent`."""
         self._numbers += 1
         record = Record(self._numbers, request_id, tenant, model, api, transport)
+        record.traceparent = parent.decode("latin-1") or None
         self.active[record.number] = record
         return record
 

@@ -120,8 +120,11 @@ class Stored:
             )  # it is over: nothing is left to cancel
 
     async def _pass_on(self, send: Send, response_id: str, action: str) -> None:
-        """Ask the upstream that keeps history, if it is the only one; 404 where there is none."""
+        """Ask the upstream that keeps the response, or the only one that keeps any; 404 without one."""
         keepers = [upstream for upstream in self._gateway.router.upstreams if upstream.config.keeps_history]
+        owner = self._gateway.history.owner(self._tenant.name, response_id)
+        if owner is not None:
+            keepers = [upstream for upstream in keepers if upstream.name == owner]
         if len(keepers) != 1 or not response_id.replace("_", "").replace("-", "").isalnum():
             raise not_found(404)
         upstream = keepers[0]
