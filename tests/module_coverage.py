@@ -15,8 +15,20 @@ from typing import Final
 
 HERE: Final = Path(__file__).parent
 
-MODULES: Final = ("errors", "sources", "stats", "timeouts", "pump", "stream_core", "stream", "harmony")
+MODULES: Final = (
+    *("errors", "sources", "stats", "timeouts", "pump", "stream_core", "stream", "harmony"),
+    *(f"store/{name}" for name in ("base", "memory", "connection", "sqlite", "tables", "redis", "adapters")),
+)
 """Modules of `penstock` of which every branch must be covered."""
+
+TESTS: Final = {
+    "store/base": "test_store.py -k memory",
+    "store/memory": "test_store.py -k memory",
+    "store/sqlite": "test_store.py test_store_sqlite.py -k sqlite",
+    "store/tables": "test_store.py test_store_sqlite.py -k sqlite",
+    "store/redis": "test_store.py test_store_redis.py -k redis",
+}
+"""pytest's arguments where a module's tests are not one file of its name."""
 
 
 def main() -> int:
@@ -28,7 +40,7 @@ def main() -> int:
 
 def measure(module: str) -> bool:
     """Run the tests of one module and print what of it they leave out."""
-    tests = f"test_{module}.py"
+    tests = TESTS.get(module, f"test_{module.replace('/', '_')}.py")
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "COVERAGE_FILE": str(Path(folder) / "data")}
 
@@ -38,7 +50,8 @@ def measure(module: str) -> bool:
                 command, cwd=HERE.parent, env=environment, capture_output=True, text=True, check=False
             )
 
-        ran = coverage("run", "--branch", "-m", "pytest", "-q", "--no-header", str(HERE / tests))
+        words = [str(HERE / word) if word.endswith(".py") else word for word in tests.split()]
+        ran = coverage("run", "--branch", "-m", "pytest", "-q", "--no-header", *words)
         only = f"--include=*/penstock/{module}.py"
         report = coverage("report", "--show-missing", "--fail-under=100", "--precision=2", only)
     full = ran.returncode == report.returncode == 0

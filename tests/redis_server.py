@@ -27,7 +27,9 @@ def free_port() -> int:
 class RedisServer:
     """A server that can be killed and started again on what it has written."""
 
-    def __init__(self, folder: Path, *, appendfsync: str = "always", appendonly: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, appendfsync: str = "always", appendonly: bool = True, cluster: bool = False
+    ) -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
         self._folder = folder
@@ -39,6 +41,7 @@ class RedisServer:
             "appendonly": "yes" if appendonly else "no",
             "appendfsync": appendfsync,
             "daemonize": "no",
+            "cluster-enabled": "yes" if cluster else "no",
         }
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -291,6 +291,45 @@ def test_scripts_touch_no_key_that_was_not_passed() -> None:
                 assert key in {"TURNS", "LINKS", "HOLDS", "USES", "STATE", "key", "unpack(KEYS"}, line
 
 
+async def test_a_cluster_takes_it_all() -> None:
+    """A real one, if of one node: it checks that the keys of a script share a slot, and routes by them."""
+    if servers.PROGRAM is None:
+        pytest.skip("redis-server is not installed")
+    with servers.running(cluster=True) as server:
+        node: Any = redis_asyncio.from_url(server.url)
+        await node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        while b"cluster_state:ok" not in await node.execute_command("CLUSTER", "INFO"):  # noqa: ASYNC110 - only asking tells
+            await asyncio.sleep(0.05)
+        await node.aclose()
+        cluster = redis_asyncio.RedisCluster.from_url(server.url)
+        store = RedisStore(cluster, bounds=Bounds(max_history_items=4, max_tenant_turns=8))
+        assert await store.durability() == "always"
+        for tenant in ("alice", "b}o{b"):
+            for number in range(12):
+                await say(store, f"r{number}", f"r{number - 1}" if number else None, tenant)
+            assert await said(store, "r11", tenant) == ["r8", "r9", "r10", "r11"]
+            assert await store.delete(tenant, "r11") is True
+            assert await store.load_turn(tenant, "r2") is None
+        await cluster.aclose()
+
+
+async def test_a_server_that_is_down_is_asked_again() -> None:
+    """What it would have told of its settings is not known, and so not kept."""
+    client: Any = Mixed([b"0", b"found", b"[]", b"[]"])
+    answers = client.config_get
+
+    async def down(_: str) -> None:
+        raise RedisConnectionError("Error 111 connecting to secret:6379")
+
+    client.config_get = down
+    store = RedisStore(client)
+    with pytest.raises(StoreUnavailable) as raised:
+        await store.load_history("t", "r1")
+    assert raised.value.reason == "ConnectionError"
+    client.config_get = answers
+    assert len(await store.load_history("t", "r1")) == 0
+
+
 async def test_abandoned_tenants_go_by_themselves(client: Any) -> None:
     store = RedisStore(client, bounds=Bounds(ttl=0.2))
     await say(store, "r1")

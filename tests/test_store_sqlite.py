@@ -17,7 +17,7 @@ import pytest
 
 from penstock import PreviousResponseNotFound, StoreUnavailable
 from penstock.store import Bounds, SQLiteStore
-from penstock.store.tables import MAX_UNWRITTEN_USES
+from penstock.store.tables import EXPIRED_AT_ONCE, MAX_UNWRITTEN_USES
 
 KILLS = 12
 
@@ -199,6 +199,15 @@ async def test_uses_are_written_without_waiting_for_the_disk(path: Path) -> None
         clock[0] += 1
         await said(store, "r1")
     assert used_at()["r1"] == 1_065_000  # closing writes them too
+
+
+async def test_an_append_removes_what_is_too_old_step_by_step(path: Path) -> None:
+    clock = [0.0]
+    async with SQLiteStore(path, bounds=Bounds(ttl=10), clock=lambda: clock[0]) as store:
+        await asyncio.gather(*(say(store, f"old{number}") for number in range(40)))
+        clock[0] = 10.0
+        await say(store, "new")
+        assert await store.expire() == 40 - EXPIRED_AT_ONCE
 
 
 async def test_bounds_of_the_whole_store(path: Path) -> None:

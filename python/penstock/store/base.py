@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
 from penstock._penstock import Event, Items
@@ -117,12 +118,12 @@ class ConversationStore(Protocol):
         ...
 
 
-class StoreBase:
+class StoreBase(ABC):
     """What the stores have in common."""
 
+    @abstractmethod
     async def close(self) -> None:
         """Release what the store holds."""
-        raise NotImplementedError
 
     async def __aenter__(self) -> Self:
         return self

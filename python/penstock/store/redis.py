@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 from redis import asyncio as redis_asyncio
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from penstock._penstock import Bounds, Items, _read_turn
 from penstock.errors import LimitExceeded, PreviousResponseNotFound, StoreUnavailable, TurnConflict
@@ -27,9 +27,6 @@ Durability: TypeAlias = Literal["always", "everysec", "no", "off", "unknown"]
 
 UNLIMITED: Final = 1 << 53
 """Larger than whatever is counted, and exact in Lua."""
-
-TRIES: Final = 8
-"""How often a turn is offered whose history had to be shortened for it: others may delete in between."""
 
 
 class RedisStore(StoreBase):
@@ -114,14 +111,12 @@ class RedisStore(StoreBase):
         arguments += [items, size, link_cost, name_cost, max_turns, max_bytes]
         arguments += [self._bounds.max_history_items or UNLIMITED]
         arguments += [self._bounds.max_history_bytes or UNLIMITED]
-        base: list[Any] = []
-        for _ in range(TRIES):
-            (outcome,) = await self._run(scripts.APPEND, tenant, *arguments, *base)
-            if outcome != b"long" or parent is None:
-                break
+        (outcome,) = await self._run(scripts.APPEND, tenant, *arguments)
+        if outcome == b"long" and parent is not None:
             before = await self._items(tenant, parent)
             left = before._before(Items(input_text), Items(output_text), self._bounds)
-            base = [left.data, len(left), left.size]
+            base = (left.data, len(left), left.size)
+            (outcome,) = await self._run(scripts.APPEND, tenant, *arguments, *base)
         if outcome == b"missing":
             raise PreviousResponseNotFound("no stored response has this id")
         if outcome == b"conflict":
@@ -191,8 +186,10 @@ class RedisStore(StoreBase):
     async def _ask_durability(self) -> Durability:
         try:
             settings: dict[Any, Any] = await self._client.config_get("append*")
-        except RedisError:
+        except ResponseError:
             return "unknown"  # managed services do not tell
+        except RedisError as error:
+            raise _unavailable(error) from None
         told = {_text(name): _text(value) for name, value in settings.items()}
         if told.get("appendonly") == "no":
             return "off"

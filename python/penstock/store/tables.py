@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from penstock._penstock import Bounds, Items
@@ -158,7 +158,7 @@ class Tables:
                 self._write_uses()
             self._db.execute("COMMIT")
         except BaseException:
-            if self._db.in_transaction:
+            with suppress(sqlite3.Error):  # some failures have rolled it back already
                 self._db.execute("ROLLBACK")
             raise
 
