@@ -95,6 +95,16 @@ async def test_warm_up_input_is_part_of_the_chain() -> None:
         assert await said(store, "r1") == "Be brief. r1"
 
 
+async def test_a_connection_keeps_little() -> None:
+    """There may be thousands of them."""
+    store = ConnectionStore(MemoryStore())
+    for number in range(100):
+        await say(store, f"r{number}", f"r{number - 1}" if number else None)
+    assert await said(store, "r99") == " ".join(f"r{number}" for number in range(100))
+    assert [store.is_local(ME, f"r{number}") for number in (0, 35, 36, 99)] == [False, False, True, True]
+    assert repr(store).startswith("<ConnectionStore turns=64 over ")
+
+
 async def test_both_layers_are_asked() -> None:
     clock = [0.0]
     async with MemoryStore(bounds=Bounds(ttl=10), clock=lambda: clock[0]) as shared:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from penstock._penstock import Bounds, Items, _Conversations
 from penstock.errors import PreviousResponseNotFound
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["ConnectionStore"]
 
 
+OWN_BOUNDS: Final = Bounds(
+    max_turns=64, max_tenant_turns=64, max_bytes=32 << 20, max_tenant_bytes=32 << 20, ttl=3_600
+)
+"""What one connection keeps: two turns for each of 32 lanes, one long history, for the hour it may last."""
+
+
 class ConnectionStore(StoreBase):
     """A `ConversationStore` for one connection: what is not to be stored stays here and goes with it.
 
@@ -26,7 +32,7 @@ class ConnectionStore(StoreBase):
 
     Args:
         shared: the store below; it is not closed with this one.
-        bounds: of what is kept here.
+        bounds: of what is kept here; None for what a connection of 32 lanes and an hour needs.
         clock: seconds of a clock that does not go back.
     """
 
@@ -38,7 +44,7 @@ class ConnectionStore(StoreBase):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._shared = shared
-        self._local = _Conversations(bounds)
+        self._local = _Conversations(OWN_BOUNDS if bounds is None else bounds)
         self._clock = clock
 
     async def append(
