@@ -173,7 +173,6 @@ async def test_every_fault_has_one_truthful_end(dialect: str, fault: str) -> Non
         ([TimeoutError()], 504),
         ([GuardFailed("Not so.")], 400),
         ([b"data: {"], 502),
-        ([ValueError("sk-secret")], 502),
     ],
 )
 async def test_before_the_first_event_it_is_an_http_error(fault: list[Any], status: int) -> None:
@@ -184,12 +183,18 @@ async def test_before_the_first_event_it_is_an_http_error(fault: list[Any], stat
     assert b"sk-secret" not in client.body
 
 
-async def test_a_bug_in_the_source_is_told_and_raised() -> None:
+@pytest.mark.parametrize("error", [KeyError, RuntimeError, ValueError])
+async def test_a_failure_of_the_source_s_own_is_told_and_raised(error: type[Exception]) -> None:
     client = Client()
-    with pytest.raises(KeyError):
-        await served(Source(*RESPONSES[:5], KeyError("sk-secret")), client)
+    with pytest.raises(error):
+        await served(Source(*RESPONSES[:5], error("sk-secret")), client)
     assert terminals(client.body, "responses") == ["response.failed"]
     assert client.finished
+    client = Client()
+    with pytest.raises(error):
+        await served(Source(error("sk-secret")), client)
+    assert client.status == 500
+    assert b"sk-secret" not in client.body
 
 
 async def test_a_stream_of_other_events_ends_with_its_source() -> None:

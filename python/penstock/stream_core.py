@@ -52,7 +52,7 @@ _DOCUMENT_STARTS: Final = (b"{", b"[", b"<", b'"')
 _BUGS: Final = (RuntimeError, TypeError, AttributeError, MemoryError)
 """Mistakes in the use of a client or in the caller's own code; never told as something the upstream did."""
 
-_CLIENTS: Final = frozenset({"aiohttp", "httpcore", "httpcore2", "httpx", "httpx2", "requests", "urllib3"})
+CLIENTS: Final = frozenset({"aiohttp", "httpcore", "httpcore2", "httpx", "httpx2", "requests", "urllib3"})
 """Whose errors tell of a connection even where only an iterable of a response was handed over."""
 
 _SHOWABLE: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:-")
@@ -263,7 +263,7 @@ class StreamCore(ABC):
         if isinstance(error, _BUGS):
             return False
         package = type(error).__module__.partition(".")[0]
-        return self._http is not None or isinstance(error, OSError) or package in _CLIENTS
+        return self._http is not None or isinstance(error, OSError) or package in CLIENTS
 
     def _drains(self) -> bool:
         """Whether to read on for a moment after `[DONE]`, so that the connection can be used again."""

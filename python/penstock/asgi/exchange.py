@@ -33,7 +33,7 @@ from penstock.errors import (
     ResponseError,
     StreamTimeout,
 )
-from penstock.stream_core import response_error
+from penstock.stream_core import CLIENTS, response_error
 from penstock.timeouts import Timeouts
 
 if TYPE_CHECKING:
@@ -53,9 +53,6 @@ ERROR_BODY_SECONDS: Final = 10.0
 
 _detached: Final[set[asyncio.Task[None]]] = set()
 """Streams that outlive their requests: the event loop itself holds its tasks weakly."""
-
-_BUGS: Final = (AttributeError, LookupError, NameError, TypeError, AssertionError)
-"""Mistakes in the application's own code: the client is told of a failure, and the server sees them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,10 +242,8 @@ class Exchange:
                         await self._finish(self._relay.fail(message, code=code))
                     else:
                         await self._refuse(failure, code, message)
-        if isinstance(failure, _BUGS) or not isinstance(failure, PenstockError | OSError):
-            log.error("a stream's source failed with %s", type(failure).__name__)
-            if isinstance(failure, _BUGS):
-                raise failure
+        if not _is_upstream_s(failure):
+            raise failure
 
     async def _read_document(self, upstream: Upstream) -> Exception:
         """The upstream answered with something else than a stream: an error, mostly."""
@@ -441,6 +436,12 @@ def _is_document(http: Any) -> bool:
     return http.status >= 400 or "json" in http.media_type.replace("ndjson", "") or "html" in http.media_type
 
 
+def _is_upstream_s(failure: Exception) -> bool:
+    """Whether a failure tells of the upstream, and not of the application's own code."""
+    package = type(failure).__module__.partition(".")[0]
+    return isinstance(failure, PenstockError | OSError) or package in CLIENTS
+
+
 def _words(failure: Exception) -> tuple[str, str]:
     """Code and message for the client; words of the upstream and of foreign exceptions stay here."""
     if isinstance(failure, GuardFailed):
@@ -467,7 +468,7 @@ def _refusal(failure: Exception, code: str, message: str) -> tuple[int, bytes, s
         status = 504
     elif isinstance(failure, GuardFailed):
         status = 400
-    elif isinstance(failure, _BUGS):
+    elif not _is_upstream_s(failure):
         status = 500
     # The relay knows how an error is written; in a dialect without events it is the whole body.
     framed = Relay(dialect="chat").fail(message, code=code)
