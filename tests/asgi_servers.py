@@ -51,7 +51,7 @@ def application(upstream: str) -> Any:
         request = {"model": rest[0], "input": "x", "stream": True}
         response = EventStreamResponse(
             lambda: held["client"].post(f"{upstream}/v1/responses", json=request),
-            keep_alive=KeepAlive(seconds=0.2),
+            keep_alive=KeepAlive(seconds=2),
             write_timeout=float(scope["query_string"] or 30),
         )
         await response(scope, receive, send)
