@@ -29,6 +29,31 @@ MAX_SECONDS: Final = 5
 MAX_MIB: Final = 512
 """Of the whole process, the address sanitizer's own memory included."""
 
+ITEMS: Final = (
+    "\x00Grüße 👩‍💻🇳🇴 e\u0301".encode(),
+    b"\x01no, thank you",
+    b"\x02think\n\nagain",
+    b"\x03raw",
+    b'\x04{"a": [1]}',
+    b"\x05input",
+    b"\x06print(1)",
+    b"\x07image_generation_call",
+)
+"""Items of a response, for `synthesize`; see there."""
+
+RESPONSE: Final = {
+    "id": "resp_1",
+    "status": "completed",
+    "output": [
+        {
+            "type": "message",
+            "content": [{"type": "output_text", "text": "Hi", "logprobs": [{"token": "Hi"}]}],
+        },
+        {"id": "p", "type": "apply_patch_call", "operation": {"type": "update_file", "diff": "+a"}},
+        {"id": "m", "type": "mcp_call", "arguments": "{}", "output": "found"},
+    ],
+}
+
 CALLS: Final = (
     b"\x00",
     b"\x05Hello",
@@ -155,6 +180,9 @@ def seeds(target: str) -> Iterator[bytes]:
         yield from (bytes([options]) + b"\xff".join(CALLS) for options in range(8))
     elif target == "harmony":
         yield from (bytes([options, 0x55]) + text for options in range(0, 128, 5) for text in HARMONY)
+    elif target == "synthesize":
+        yield from (bytes([choice, 4]) + b"\xff".join(ITEMS) for choice in range(64))
+        yield from (bytes([0x80 | 0x10 * n, 2]) + json.dumps(RESPONSE).encode() for n in range(4))
     elif target == "events_any":
         yield from texts
         yield from map(as_stream, chats)
