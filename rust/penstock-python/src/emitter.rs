@@ -1,18 +1,13 @@
 //! `ResponseEmitter`: what a model says in, the events of a legal Responses stream out.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 
-use penstock::json::{Edit, patch, push_string};
-use penstock::{
-    Emitter, EmitterOptions, EventType, Head, IdSource, ItemKind, ItemStatus, NewItem, PartKind, Scanner,
-    Span, Terminal,
-};
-use pyo3::exceptions::PyValueError;
+use penstock::{Emitter, EmitterOptions, EventType, IdSource, ItemKind, NewItem, Terminal};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::PyString;
 
 use crate::errors::{guard, lock, raise_illegal};
-use crate::event::{Context, Event, Parts};
+use crate::given::{item_status, json_of, json_or_empty, part_kind, unknown, with_type};
 use crate::json::{Options, to_python};
 use crate::limits::Limits;
 use crate::origin::{make_id, padding, require_callable, seconds};
@@ -53,30 +48,6 @@ pub(crate) struct ResponseEmitter {
 struct State {
     core: Emitter,
     written: Written,
-}
-
-/// JSON text from a caller: text as it is, anything else as `json.dumps` writes it.
-pub(crate) fn json_of(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
-    if let Ok(bytes) = value.cast::<PyBytes>() {
-        return Ok(bytes.as_bytes().to_vec());
-    }
-    if let Ok(text) = value.cast::<PyString>() {
-        return Ok(text.to_cow()?.into_owned().into_bytes());
-    }
-    let keywords = pyo3::types::PyDict::new(value.py());
-    keywords.set_item("allow_nan", false)?;
-    // ASCII escapes carry surrogates that UTF-8 could not.
-    let text = value.py().import("json")?.call_method("dumps", (value,), Some(&keywords))?;
-    Ok(text.cast::<PyString>()?.to_str()?.as_bytes().to_vec())
-}
-
-pub(crate) fn json_or_empty(value: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<u8>> {
-    value.map_or(Ok(Vec::new()), json_of)
-}
-
-/// Says which of `words` a caller may use.
-pub(crate) fn unknown(what: &str, given: &str, words: &str) -> PyErr {
-    PyValueError::new_err(format!("{what} is {words}, not {given:?}"))
 }
 
 impl ResponseEmitter {
@@ -190,14 +161,7 @@ impl ResponseEmitter {
             let kind = ItemKind::from_type(r#type);
             let mut members = json_or_empty(members)?;
             if kind == ItemKind::Other {
-                let object = if members.is_empty() { b"{}".to_vec() } else { members };
-                members = Vec::new();
-                let name = |out: &mut Vec<u8>| {
-                    push_string(r#type.as_bytes(), out);
-                    Ok(())
-                };
-                patch(&object, &[Edit::new("type", &name)], &mut members)
-                    .map_err(|error| raise_illegal(py, &error))?;
+                members = with_type(&members, r#type).map_err(|error| raise_illegal(py, &error))?;
             }
             let id = id.map_or_else(|| self.new_id(py, kind.id_prefix()), Ok)?;
             let is_call = matches!(kind, ItemKind::FunctionCall | ItemKind::CustomToolCall);
@@ -227,16 +191,7 @@ impl ResponseEmitter {
     ///     type: "output_text", "refusal", "reasoning_text" or "summary_text".
     #[pyo3(signature = (item, r#type, /))]
     fn open_part(&self, py: Python<'_>, item: usize, r#type: &str) -> PyResult<usize> {
-        let kind = match r#type {
-            "output_text" => PartKind::Text,
-            "refusal" => PartKind::Refusal,
-            "reasoning_text" => PartKind::ReasoningText,
-            "summary_text" => PartKind::SummaryText,
-            other => {
-                let words = "\"output_text\", \"refusal\", \"reasoning_text\" or \"summary_text\"";
-                return Err(unknown("type", other, words));
-            }
-        };
+        let kind = part_kind(r#type)?;
         self.call(py, |core| core.open_part(item, kind))
     }
 
@@ -349,12 +304,7 @@ impl ResponseEmitter {
         status: &str,
         members: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let status = match status {
-            "completed" => ItemStatus::Completed,
-            "incomplete" => ItemStatus::Incomplete,
-            "failed" => ItemStatus::Failed,
-            other => return Err(unknown("status", other, "\"completed\", \"incomplete\" or \"failed\"")),
-        };
+        let status = item_status(status)?;
         let members = guard(py, || json_or_empty(members))?;
         self.call(py, |core| core.close_item(item, status, &members))
     }
@@ -454,19 +404,4 @@ impl ResponseEmitter {
     fn sequence_number(&self, py: Python<'_>) -> PyResult<u64> {
         guard(py, || Ok(self.lock(py)?.core.sequence_number()))
     }
-}
-
-/// An event as a decoder would make it of the same stream.
-pub(crate) fn event(
-    py: Python<'_>,
-    payload: &[u8],
-    scanner: &mut Scanner,
-    context: &Arc<Context>,
-) -> PyResult<Event> {
-    let head: Head = scanner.head(payload);
-    let quoted = head.type_span;
-    let name = Span { start: quoted.start + 1, end: quoted.end.saturating_sub(1) };
-    let data = Span { start: 0, end: payload.len() as u32 };
-    let bytes = PyBytes::new(py, payload).unbind();
-    Event::of(py, Parts { bytes, data, name, id: None, flushed: false }, head, context.clone())
 }

@@ -9,8 +9,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use crate::decoder::with_bytes;
-use crate::emitter::{json_of, json_or_empty, unknown};
 use crate::errors::{guard, lock, raise, raise_illegal};
+use crate::given::{json_of, json_or_empty, unknown};
 use crate::json::{Options, to_python};
 use crate::limits::Limits;
 use crate::origin::{Raised, id_source, make_id, padding, require_callable, seconds, take_raised};

@@ -8,9 +8,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::decoder::with_bytes;
-use crate::emitter::unknown;
 use crate::errors::{guard, lock, raise};
 use crate::event::Event;
+use crate::given::unknown;
 use crate::ids::{Parts, codec_of, invalid, parts, with_text};
 use crate::limits::Limits;
 use crate::partial::with_utf8;

@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyMapping, PyString};
 
 use crate::decoder::with_bytes;
-use crate::emitter::unknown;
 use crate::errors::{construct, guard};
+use crate::given::unknown;
 
 /// Provider, model and the upstream's id.
 pub(crate) type Parts = (Option<String>, Option<String>, String);

@@ -13,6 +13,7 @@ mod errors;
 mod event;
 mod feed;
 mod frame;
+mod given;
 mod harmony;
 mod id_rewriter;
 mod ids;

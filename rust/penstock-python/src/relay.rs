@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::decoder::with_bytes;
-use crate::emitter::{json_of, unknown};
 use crate::errors::{construct, guard, lock, raise};
+use crate::given::{json_of, unknown};
 use crate::json::{Options, to_python};
 use crate::limits::Limits;
 

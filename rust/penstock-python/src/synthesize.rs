@@ -8,12 +8,13 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator, PyList};
 
-use crate::emitter::{event, json_of, unknown};
 use crate::errors::{guard, raise_illegal};
 use crate::event::Context;
+use crate::given::{json_of, unknown};
 use crate::json::Options;
 use crate::limits::Limits;
 use crate::strings::utf8;
+use crate::written::event;
 
 /// The stream that a whole response could have come in, for models and back ends that cannot stream.
 ///

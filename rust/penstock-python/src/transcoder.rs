@@ -8,11 +8,12 @@ use penstock::{
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+use pyo3::types::{PyBytes, PyDict, PyList};
 
 use crate::decoder::{Decoder, with_bytes};
 use crate::errors::{guard, lock, raise};
 use crate::feed::{Accumulate, Feed};
+use crate::given::json_of;
 use crate::limits::Limits;
 use crate::origin::{Raised, id_source, require_callable, seconds, take_raised};
 
@@ -328,12 +329,7 @@ fn to_responses(
         if model.is_none() {
             model = echo.get_item("model")?.and_then(|model| model.extract().ok());
         }
-        let keywords = PyDict::new(py);
-        keywords.set_item("allow_nan", false)?;
-        // ASCII escapes carry surrogates that UTF-8 could not.
-        let text = py.import("json")?.call_method("dumps", (echo,), Some(&keywords))?;
-        echoed = penstock::echoed(text.cast::<PyString>()?.to_str()?.as_bytes())
-            .map_err(|error| raise(py, &error))?;
+        echoed = penstock::echoed(&json_of(echo)?).map_err(|error| raise(py, &error))?;
     }
     let response = EmitterOptions {
         echo: echoed,

@@ -5,9 +5,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use crate::decoder::with_bytes;
-use crate::emitter::json_of;
 use crate::errors::{guard, raise_illegal};
 use crate::event::Event;
+use crate::given::json_of;
 use crate::partial::with_utf8;
 
 /// Writes events as bytes of an event stream, their payloads untouched.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use penstock::{Emitter, Scanner, Wire};
+use penstock::{Emitter, Head, Scanner, Span, Wire};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use crate::emitter::{event, unknown};
-use crate::event::Context;
+use crate::event::{Context, Event, Parts};
+use crate::given::unknown;
 use crate::json::Options;
 use crate::strings::utf8;
 
@@ -68,4 +68,19 @@ impl Written {
             }
         })
     }
+}
+
+/// An event as a decoder would make it of the same stream.
+pub(crate) fn event(
+    py: Python<'_>,
+    payload: &[u8],
+    scanner: &mut Scanner,
+    context: &Arc<Context>,
+) -> PyResult<Event> {
+    let head: Head = scanner.head(payload);
+    let quoted = head.type_span;
+    let name = Span { start: quoted.start + 1, end: quoted.end.saturating_sub(1) };
+    let data = Span { start: 0, end: payload.len() as u32 };
+    let bytes = PyBytes::new(py, payload).unbind();
+    Event::of(py, Parts { bytes, data, name, id: None, flushed: false }, head, context.clone())
 }

@@ -12,10 +12,14 @@
 //! Further: nothing is added after an item that ended incomplete, and a response with one cannot complete (Open
 //! Responses); an `error` event is followed by `response.failed`; every item is done before the response ends.
 
+mod item;
+
 use crate::accumulate::Sparse;
-use crate::dialect::responses::{Channel, Kind, List, ResponseTerminal, Status, Step};
+use crate::dialect::responses::{Channel, Kind, ResponseTerminal, Step};
 use crate::event::EventType;
 use crate::rule::Rule;
+
+use item::ItemLife;
 
 /// What an event does, as far as its lawfulness goes.
 #[derive(Debug, Clone, Copy)]
@@ -67,214 +71,6 @@ pub(crate) enum Phase {
     Ended,
 }
 
-/// How far a string has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) enum Stage {
-    /// Nothing came.
-    #[default]
-    Untouched,
-    /// Deltas came.
-    Growing,
-    /// The whole came.
-    Whole,
-    /// What holds it is done.
-    Done,
-}
-
-/// One part of an item.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct PartLife {
-    channel: Option<Channel>,
-    stage: Stage,
-    annotations: u64,
-}
-
-/// One output item.
-#[derive(Debug, Clone)]
-pub(crate) struct ItemLife {
-    kind: Kind,
-    /// It was added; otherwise an event about it is all that is known.
-    added: bool,
-    done: bool,
-    /// How far its status has come; see [`Status::rank`].
-    rank: u8,
-    /// Of the string that is the item's own.
-    string: Stage,
-    content: Sparse<PartLife>,
-    summary: Sparse<PartLife>,
-}
-
-impl ItemLife {
-    fn new(kind: Kind, added: bool) -> Self {
-        Self {
-            kind,
-            added,
-            done: false,
-            rank: 0,
-            string: Stage::Untouched,
-            content: Sparse::default(),
-            summary: Sparse::default(),
-        }
-    }
-
-    /// The type it was added with.
-    pub(crate) const fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    /// Whether its `done` event has come.
-    pub(crate) const fn is_done(&self) -> bool {
-        self.done
-    }
-
-    fn parts(&mut self, list: List) -> &mut Sparse<PartLife> {
-        match list {
-            List::Content => &mut self.content,
-            List::Summary => &mut self.summary,
-        }
-    }
-
-    /// The first rule that `mv`, an event about this item, breaks.
-    #[inline]
-    fn check(&mut self, mv: &Move) -> Result<(), Rule> {
-        if self.done {
-            return Err(Rule::AfterItemDone);
-        }
-        match mv.step {
-            Step::Delta(channel) | Step::Whole(channel) => self.check_string(channel, mv.part),
-            Step::PartAdded(list) => self.check_part_added(list, mv),
-            Step::PartDone(list) => self.check_part_done(list, mv),
-            Step::Annotation => match self.parts(List::Content).get_mut(mv.part) {
-                None => Err(Rule::PartNotAdded),
-                Some(part) if part.channel.is_some_and(|channel| channel != Channel::Text) => {
-                    Err(Rule::WrongPart)
-                }
-                Some(part) if part.stage == Stage::Done => Err(Rule::AfterPartDone),
-                Some(_) => Ok(()),
-            },
-            Step::ItemDone => self.check_done(mv),
-            Step::Status(kind, status) => self.check_status(kind, status),
-            Step::CommandAdded if self.kind != Kind::ShellCall => Err(Rule::WrongItem),
-            Step::PartialImage if self.kind != Kind::ImageGenerationCall => Err(Rule::WrongItem),
-            _ => Ok(()),
-        }
-    }
-
-    #[inline]
-    fn check_string(&mut self, channel: Channel, place: u64) -> Result<(), Rule> {
-        if !channel.fits(self.kind) {
-            return Err(Rule::WrongItem);
-        }
-        let stage = match channel.list() {
-            // Commands have an index of their own, below that of the item.
-            None if channel == Channel::Command => return Ok(()),
-            None => self.string,
-            Some(list) => match self.parts(list).get_mut(place) {
-                None => return Err(Rule::PartNotAdded),
-                Some(part) if part.channel.is_some_and(|of_part| of_part != channel) => {
-                    return Err(Rule::WrongPart);
-                }
-                Some(part) => part.stage,
-            },
-        };
-        match stage {
-            Stage::Untouched | Stage::Growing => Ok(()),
-            Stage::Whole => Err(Rule::AfterStringDone),
-            Stage::Done => Err(Rule::AfterPartDone),
-        }
-    }
-
-    fn check_part_added(&mut self, list: List, mv: &Move) -> Result<(), Rule> {
-        if !self.kind.holds(list) || mv.channel.is_some_and(|channel| channel.list() != Some(list)) {
-            return Err(Rule::WrongItem);
-        }
-        if self.kind == Kind::Reasoning && matches!(mv.channel, Some(Channel::Text | Channel::Refusal)) {
-            return Err(Rule::WrongPart);
-        }
-        let parts = self.parts(list);
-        if parts.get_mut(mv.part).is_some() {
-            return Err(Rule::PartReused);
-        }
-        if parts.len() as u64 == mv.part { Ok(()) } else { Err(Rule::PartOrder) }
-    }
-
-    fn check_part_done(&mut self, list: List, mv: &Move) -> Result<(), Rule> {
-        match self.parts(list).get_mut(mv.part) {
-            None => Err(Rule::PartNotAdded),
-            Some(part) if part.stage == Stage::Done => Err(Rule::AfterPartDone),
-            Some(part) if part.channel != mv.channel => Err(Rule::WrongPart),
-            Some(part) if part.channel.is_some() && part.stage != Stage::Whole => Err(Rule::StringNotDone),
-            Some(_) => Ok(()),
-        }
-    }
-
-    fn check_done(&self, mv: &Move) -> Result<(), Rule> {
-        if mv.kind != self.kind {
-            return Err(Rule::ItemTypeChanged);
-        }
-        let open = |parts: &Sparse<PartLife>| parts.iter().any(|(_, part)| part.stage != Stage::Done);
-        if open(&self.content) || open(&self.summary) {
-            return Err(Rule::PartOpen);
-        }
-        let owed = matches!(self.kind, Kind::FunctionCall | Kind::CustomToolCall);
-        let done = self.string == Stage::Whole || self.string == Stage::Untouched && !owed;
-        match self.kind {
-            _ if done => Ok(()),
-            Kind::CustomToolCall => Err(Rule::InputNotDone),
-            _ => Err(Rule::StringNotDone),
-        }
-    }
-
-    const fn check_status(&self, kind: Kind, status: Status) -> Result<(), Rule> {
-        if self.kind as u8 != kind as u8 && !matches!(self.kind, Kind::Other) {
-            return Err(Rule::WrongItem);
-        }
-        if status.rank() < self.rank { Err(Rule::StatusBackwards) } else { Ok(()) }
-    }
-
-    /// Does what `mv` says, lawful or not.
-    #[inline]
-    fn apply(&mut self, mv: &Move) {
-        match mv.step {
-            Step::Delta(channel) => self.advance(channel, mv.part, Stage::Growing),
-            Step::Whole(channel) => self.advance(channel, mv.part, Stage::Whole),
-            Step::PartAdded(list) => {
-                let life = PartLife { channel: mv.channel, ..PartLife::default() };
-                self.parts(list).insert(mv.part, life);
-            }
-            Step::PartDone(list) => {
-                let life = PartLife { channel: mv.channel, stage: Stage::Done, annotations: 0 };
-                self.parts(list).insert(mv.part, life);
-            }
-            Step::Annotation => {
-                if let Some(part) = self.content.get_mut(mv.part) {
-                    part.annotations += 1;
-                }
-            }
-            Step::ItemDone => {
-                self.kind = mv.kind;
-                self.done = true;
-            }
-            Step::Status(_, status) => self.rank = self.rank.max(status.rank()),
-            _ => {}
-        }
-    }
-
-    #[inline]
-    fn advance(&mut self, channel: Channel, place: u64, to: Stage) {
-        let Some(list) = channel.list() else {
-            self.string = self.string.max(to);
-            return;
-        };
-        if let Some(part) = self.parts(list).get_mut(place) {
-            part.stage = part.stage.max(to);
-        } else {
-            let life = PartLife { channel: Some(channel), stage: to, annotations: 0 };
-            self.parts(list).insert(place, life);
-        }
-    }
-}
-
 /// The life of one response.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lifecycle {
@@ -309,8 +105,7 @@ impl Lifecycle {
 
     /// How many annotations the part at `part` of the item at `item` has.
     pub(crate) fn annotations(&mut self, item: u64, part: u64) -> u64 {
-        let part = self.items.get_mut(item).and_then(|item| item.content.get_mut(part));
-        part.map_or(0, |part| part.annotations)
+        self.items.get_mut(item).map_or(0, |item| item.annotations(part))
     }
 
     /// Does what `mv` says if it is lawful, otherwise nothing.
@@ -416,15 +211,15 @@ impl Lifecycle {
             };
             let added = mv.step == Step::ItemAdded;
             let before = self.items.insert(mv.item, ItemLife::new(kind, added));
-            let was_open = before.is_some_and(|item| item.added && !item.done);
+            let was_open = before.is_some_and(|item| item.is_open());
             self.open += usize::from(added && !was_open);
             if added {
                 self.last = self.last.max(Some(mv.item));
             }
         }
         let Some(item) = self.items.get_mut(mv.item) else { return };
-        if mv.step == Step::ItemDone && !item.done {
-            self.open = self.open.saturating_sub(usize::from(item.added));
+        if mv.step == Step::ItemDone && !item.is_done() {
+            self.open = self.open.saturating_sub(usize::from(item.is_open()));
             self.incomplete |= mv.incomplete;
         }
         item.apply(mv);

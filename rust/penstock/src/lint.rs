@@ -5,6 +5,7 @@
 
 mod item;
 mod lane;
+mod response;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -5,13 +5,10 @@ use std::collections::BTreeSet;
 use super::item::{ItemText, digest};
 use super::{Event, Report, is_aside};
 use crate::accumulate::Sparse;
-use crate::dialect::responses::{
-    Channel, Item, Kind, Part, Response, ResponseTerminal, Step, decoded, is_empty, step,
-};
+use crate::dialect::responses::{Channel, Item, Kind, Part, Step, decoded, is_empty, step};
 use crate::emit::is_prefilled;
 use crate::error::{Error, exceeded};
 use crate::event::{EventType, Field, string};
-use crate::json::elements;
 use crate::lifecycle::{Lifecycle, Move, Phase, is_about_item};
 use crate::limits::{Limit, Limits};
 use crate::rule::Rule;
@@ -22,14 +19,14 @@ const ID_OVERHEAD: usize = 32;
 /// The responses of one `stream_id`.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
-    life: Lifecycle,
+    pub(super) life: Lifecycle,
     /// The next `sequence_number`; `None` before the first.
     sequence: Option<u64>,
     /// The response began without one.
     unnumbered: bool,
     /// The response's id, decoded.
-    id: Vec<u8>,
-    items: Sparse<ItemText>,
+    pub(super) id: Vec<u8>,
+    pub(super) items: Sparse<ItemText>,
     ids: BTreeSet<Box<[u8]>>,
     /// Messages and reasoning items that are open.
     exclusive: usize,
@@ -265,106 +262,6 @@ impl Lane {
     fn require_room(&self, limits: &Limits) -> Result<(), Error> {
         if self.parts + self.life.items() as u64 > limits.max_parts {
             return Err(exceeded(Limit::Parts, limits.max_parts, 0));
-        }
-        Ok(())
-    }
-
-    fn check_response(
-        &mut self,
-        said: Step,
-        kind: EventType,
-        event: &Event<'_>,
-        report: &mut Report,
-    ) -> Result<(), Error> {
-        let Some(raw) =
-            event.fields.value(event.payload, Field::Response).filter(|raw| raw.starts_with(b"{"))
-        else {
-            return Ok(());
-        };
-        let response = Response::read(raw)?;
-        let status = decoded(response.status);
-        let fits = match kind {
-            EventType::Created => matches!(status.as_deref(), Some(b"in_progress" | b"queued")),
-            EventType::Queued => status.as_deref() == Some(b"queued"),
-            _ => status.as_deref() == Some(b"in_progress"),
-        };
-        if !fits {
-            report.add(Rule::StatusMismatch, event);
-        }
-        if !is_empty(response.output) || !is_empty(response.usage) {
-            report.add(Rule::EarlyResult, event);
-        }
-        self.check_response_id(said, &response, event, report);
-        Ok(())
-    }
-
-    fn check_response_id(
-        &mut self,
-        said: Step,
-        response: &Response<'_>,
-        event: &Event<'_>,
-        report: &mut Report,
-    ) {
-        let id = decoded(response.id).unwrap_or_default();
-        if id.is_empty() {
-            report.add(Rule::MissingItemId, event);
-        } else if said == Step::Created || self.id.is_empty() {
-            self.id = id.into_owned();
-        } else if *id != *self.id {
-            report.add(Rule::ResponseIdChanged, event);
-        }
-    }
-
-    fn check_terminal(
-        &mut self,
-        terminal: ResponseTerminal,
-        lawful: bool,
-        event: &Event<'_>,
-        report: &mut Report,
-    ) -> Result<(), Error> {
-        let Some(raw) =
-            event.fields.value(event.payload, Field::Response).filter(|raw| raw.starts_with(b"{"))
-        else {
-            return Ok(());
-        };
-        let response = Response::read(raw)?;
-        let expected: &[u8] = match terminal {
-            ResponseTerminal::Completed => b"completed",
-            ResponseTerminal::Incomplete => b"incomplete",
-            ResponseTerminal::Cancelled => b"cancelled",
-            _ => b"failed",
-        };
-        if decoded(response.status).as_deref() != Some(expected) {
-            report.add(Rule::StatusMismatch, event);
-        }
-        if self.life.phase() != Phase::Before {
-            self.check_response_id(Step::Terminal(terminal), &response, event, report);
-        }
-        if is_empty(response.output) {
-            if self.life.items() > 0 {
-                report.add(Rule::OutputMissing, event);
-            }
-            return Ok(());
-        }
-        let mut found = Vec::new();
-        let output = response.output.unwrap_or_default();
-        elements(output, |item| found.push(digest(output.get(item).unwrap_or_default()).ok()))?;
-        // Items that are not done, or were never added, have been told of.
-        if self.items.iter().any(|(_, item)| item.digest.is_none()) {
-            return Ok(());
-        }
-        // Where indices were left out, which has been told, the others are still places in the output.
-        let skipped = found.len() > self.items.len();
-        let same = skipped && self.items.last_index() == Some(found.len() as u64 - 1)
-            || found.len() == self.items.len();
-        let place = |order: usize, index: u64| if skipped { index as usize } else { order };
-        let agree = self
-            .items
-            .iter()
-            .enumerate()
-            .all(|(order, (index, item))| found.get(place(order, index)) == Some(&item.digest));
-        if lawful && !(same && agree) {
-            report.add(Rule::OutputMismatch, event);
         }
         Ok(())
     }
