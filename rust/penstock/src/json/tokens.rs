@@ -204,6 +204,35 @@ impl<'a, B: Backend> Tokens<'a, B> {
         self.skip_filled(open, first, depth)
     }
 
+    /// Passes the rest of a container in a text that was checked before: only brackets outside strings are counted,
+    /// a block at a time. Returns the place of its closing bracket.
+    #[inline(always)]
+    pub(crate) fn pass_container(&mut self) -> Result<usize, Invalid> {
+        let mut level = 1;
+        loop {
+            let (opens, closes) = (self.masks.open & self.starts, self.masks.close & self.starts);
+            if closes.count_ones() < level {
+                level = level + opens.count_ones() - closes.count_ones();
+            } else {
+                let mut brackets = opens | closes;
+                while brackets != 0 {
+                    let bit = brackets & brackets.wrapping_neg();
+                    brackets ^= bit;
+                    level = if opens & bit == 0 { level - 1 } else { level + 1 };
+                    if level == 0 {
+                        self.starts &= !(bit | bit - 1);
+                        return Ok(self.block + bit.trailing_zeros() as usize);
+                    }
+                }
+            }
+            self.starts = 0;
+            if self.next >= self.text.len() {
+                return Err(Invalid);
+            }
+            self.advance();
+        }
+    }
+
     /// Passes the rest of a container, all tokens of a block at once.
     ///
     /// Which kinds of token may stand side by side is checked by moving the tokens' bits together and comparing

@@ -117,7 +117,7 @@ impl Closing {
 
     /// Closes an item: its parts, its own string, itself.
     fn item(&mut self, index: u64, slot: &Slot) -> Result<(), Error> {
-        let item = Item::read(&slot.raw)?;
+        let item = Item::reread(&slot.raw)?;
         let mut place = Vec::new();
         if let Some(id) = item.id {
             push_member("item_id", &mut place);

@@ -32,7 +32,7 @@ impl Slot {
         if same && self.repetitions == REPETITIONS {
             return cx.note(Oddity::ItemReannounced);
         }
-        if !same || decoded(item.kind) != decoded(Item::read(&self.raw)?.kind) {
+        if !same || decoded(item.kind) != decoded(Item::reread(&self.raw)?.kind) {
             cx.note(Oddity::ItemReplaced)?;
             let next = Self::announced(raw, item, at, entries, cx)?;
             entries.give(self.entries());
@@ -119,7 +119,7 @@ impl Slot {
     /// Appends the item as JSON. With `cut`, the response ended before the item did, and an item that has a
     /// status says so.
     pub(super) fn write(&self, cut: bool, out: &mut Vec<u8>) -> Result<(), Error> {
-        let item = Item::read(&self.raw)?;
+        let item = Item::reread(&self.raw)?;
         let mut status = self.status;
         if cut && !self.done && (status.is_some() || !is_empty(item.status)) {
             let rank = status.map_or_else(|| Status::rank_of(item.status), Status::rank);
@@ -195,7 +195,7 @@ impl Slot {
             return Ok(());
         }
         if self.content.is_empty() {
-            return push_message_text(&Item::read(&self.raw)?, out);
+            return push_message_text(&Item::reread(&self.raw)?, out);
         }
         self.content.values().try_for_each(|part| part.push_output_text(out))
     }
@@ -211,7 +211,7 @@ impl Slot {
             let text = self.value.text();
             Cow::Borrowed(if whole { text.as_bytes() } else { text.stable() })
         } else {
-            let item = Item::read(&self.raw)?;
+            let item = Item::reread(&self.raw)?;
             let own = if self.kind == Kind::CustomToolCall { item.input } else { item.arguments };
             decoded(own).unwrap_or_default()
         };
@@ -221,7 +221,7 @@ impl Slot {
     /// Whether the item is the call with this `call_id`.
     pub(super) fn is_call(&self, call_id: &[u8]) -> Result<bool, Error> {
         let callable = matches!(self.kind, Kind::FunctionCall | Kind::CustomToolCall);
-        Ok(callable && decoded(Item::read(&self.raw)?.call_id).as_deref() == Some(call_id))
+        Ok(callable && decoded(Item::reread(&self.raw)?.call_id).as_deref() == Some(call_id))
     }
 
     /// The call that the client has to run, if the item is one; `runnable` unless it is known to be cut short.
@@ -229,7 +229,7 @@ impl Slot {
         if !matches!(self.kind, Kind::FunctionCall | Kind::CustomToolCall) {
             return Ok(None);
         }
-        let item = Item::read(&self.raw)?;
+        let item = Item::reread(&self.raw)?;
         let Some(mut call) = FunctionCall::read(&item, index, runnable && self.done) else { return Ok(None) };
         if let Some(name) = decoded(self.name.as_deref()) {
             call.name = lossy(name.into_owned());
@@ -253,7 +253,7 @@ pub(super) struct Streamed<'a> {
 
 /// `after` as it came, except that what it leaves empty or out is taken from `before`.
 fn merge_announcements(before: &[u8], after: &[u8]) -> Result<Vec<u8>, Error> {
-    let (old, new) = (Item::read(before)?, Item::read(after)?);
+    let (old, new) = (Item::reread(before)?, Item::reread(after)?);
     let kept: Vec<_> = [
         ("content", old.content, new.content),
         ("summary", old.summary, new.summary),
@@ -306,7 +306,7 @@ fn lack_text(parts: &Parts, list: Option<&[u8]>) -> Result<bool, Error> {
         return Ok(true);
     }
     for (part, raw) in parts.values().zip(finished) {
-        if raw.starts_with(b"{") && part.lacks(&dialect::Part::read(raw)?) {
+        if raw.starts_with(b"{") && part.lacks(&dialect::Part::reread(raw)?) {
             return Ok(true);
         }
     }
@@ -322,7 +322,7 @@ fn with_text_of(streamed: &mut Parts, list: Option<&[u8]>) -> Result<Parts, Erro
     let mut parts = Parts::new();
     let mut before = streamed.values_mut();
     for (place, raw) in finished.into_iter().enumerate() {
-        let view = if raw.starts_with(b"{") { dialect::Part::read(raw)? } else { dialect::Part::default() };
+        let view = if raw.starts_with(b"{") { dialect::Part::reread(raw)? } else { dialect::Part::default() };
         let mut part = Part::new(raw, Channel::of_part(view.kind));
         if let Some(before) = before.next()
             && before.lacks(&view)

@@ -126,7 +126,7 @@ impl Items {
             none => {
                 let mut ids = Ids::default();
                 for (&index, slot) in &self.slots {
-                    ids.insert(Item::read(&slot.raw)?.id, index, cx)?;
+                    ids.insert(Item::reread(&slot.raw)?.id, index, cx)?;
                 }
                 none.insert(ids)
             }
@@ -156,7 +156,7 @@ impl Items {
     /// The item of the event; `None`, and counted, if it is not an object. `null` is passed over silently.
     fn item<'a>(cx: &mut Context<'a>) -> Result<Option<(&'a [u8], Item<'a>)>, Error> {
         let Some(raw) = cx.object(Field::Item)? else { return Ok(None) };
-        Ok(Some((raw, Item::read(raw)?)))
+        Ok(Some((raw, Item::reread(raw)?)))
     }
 
     /// `response.output_item.added`
@@ -208,7 +208,7 @@ impl Items {
     /// A part begins or is finished.
     fn part(&mut self, list: List, step: Step, cx: &mut Context<'_>) -> Result<(), Error> {
         let Some(raw) = cx.object(Field::Part)? else { return Ok(()) };
-        let view = Part::read(raw)?;
+        let view = Part::reread(raw)?;
         let channel = Channel::of_part(view.kind);
         let kind = match list {
             List::Content => channel.map_or(Kind::Message, Channel::kind),
@@ -228,7 +228,7 @@ impl Items {
         for (index, raw) in list(output)?.into_iter().enumerate().skip(known) {
             let index = index as u64;
             if raw.starts_with(b"{") && !self.slots.contains_key(&index) {
-                let item = Item::read(raw)?;
+                let item = Item::reread(raw)?;
                 let slot = Slot::whole(raw, &item, at, &mut self.entries, cx)?;
                 self.calls.take(usize::from(slot.kind.is_call()), at)?;
                 self.remember(item.id, index, cx)?;

@@ -162,7 +162,7 @@ impl Lane {
         if response.is_empty() {
             return Ok(Response::default());
         }
-        let view = Response::read(response)?;
+        let view = Response::reread(response)?;
         cx.require_unique(view.repeated)?;
         Ok(view)
     }

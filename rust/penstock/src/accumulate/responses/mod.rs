@@ -377,6 +377,6 @@ fn is_repeated(lane: &Lane, number: Option<u64>, step: Step, event: &Event<'_>) 
         return false;
     }
     let response = event.value(Field::Response).filter(|response| response.starts_with(b"{"));
-    let id = response.and_then(|response| decoded(Response::read(response).ok()?.id));
+    let id = response.and_then(|response| decoded(Response::reread(response).ok()?.id));
     step != Step::Created || !lane.is_other(id.as_deref())
 }

@@ -37,12 +37,12 @@ impl FinalResponse {
 
     /// Its items with their `output_index`. Where the output is not what was streamed, that is the place.
     fn items(&self) -> Result<impl Iterator<Item = Result<(u64, Item<'_>), Error>>, Error> {
-        let mut items = list(Response::read(&self.json)?.output)?;
+        let mut items = list(Response::reread(&self.json)?.output)?;
         items.retain(|item| item.starts_with(b"{"));
         let known = items.len() == self.indices.len();
         let index =
             move |place: usize| self.indices.get(place).copied().filter(|_| known).unwrap_or(place as u64);
-        Ok(items.into_iter().enumerate().map(move |(place, item)| Ok((index(place), Item::read(item)?))))
+        Ok(items.into_iter().enumerate().map(move |(place, item)| Ok((index(place), Item::reread(item)?))))
     }
 
     pub(super) fn push_output_text(&self, out: &mut Vec<u8>) -> Result<(), Error> {

@@ -166,7 +166,7 @@ impl Part {
 
     /// Reads the annotations of the announced part into the list, so that new ones come beside them.
     fn import_annotations(&mut self, count: &mut Meter, cx: &mut Context<'_>) -> Result<(), Error> {
-        let found = list_of(dialect::Part::read(&self.raw)?.annotations)?;
+        let found = list_of(dialect::Part::reread(&self.raw)?.annotations)?;
         count.take(found.len(), 0)?;
         cx.bytes.take(found.iter().map(|annotation| annotation.len()).sum(), 0)?;
         for (place, annotation) in found.into_iter().enumerate() {
@@ -311,7 +311,7 @@ impl Part {
 
     /// Appends the characters of an `output_text` part.
     pub(super) fn push_output_text(&self, out: &mut Vec<u8>) -> Result<(), Error> {
-        let view = dialect::Part::read(&self.raw)?;
+        let view = dialect::Part::reread(&self.raw)?;
         if Channel::of_part(view.kind) != Some(Channel::Text) {
             return Ok(());
         }
@@ -342,7 +342,7 @@ pub(super) fn import(
     for (place, part) in found.into_iter().enumerate() {
         parts.insert(
             place as u64,
-            Box::new(Part::new(part, Channel::of_part(dialect::Part::read(part)?.kind))),
+            Box::new(Part::new(part, Channel::of_part(dialect::Part::reread(part)?.kind))),
         );
     }
     Ok(parts)

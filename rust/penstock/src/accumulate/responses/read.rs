@@ -55,7 +55,7 @@ pub(super) fn push_message_text(item: &Item<'_>, out: &mut Vec<u8>) -> Result<()
         if !part.starts_with(b"{") {
             continue;
         }
-        let part = Part::read(part)?;
+        let part = Part::reread(part)?;
         if Channel::of_part(part.kind) == Some(Channel::Text)
             && let Some(text) = decoded(part.text)
         {

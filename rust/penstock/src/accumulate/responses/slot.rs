@@ -63,7 +63,7 @@ impl Slot {
 
     /// Replaces the object, keeping what was streamed; a status in the new one counts.
     pub(super) fn set_raw(&mut self, raw: Vec<u8>) -> Result<(), Error> {
-        let item = Item::read(&raw)?;
+        let item = Item::reread(&raw)?;
         self.rank = Status::rank_of(item.status);
         self.named = !is_empty(item.name);
         self.status = None;
@@ -99,7 +99,7 @@ impl Slot {
         let raw = kind.implied(id);
         entries.take(1, 0)?;
         cx.bytes.take(raw.len(), 0)?;
-        Ok(Self::new(&raw, &Item::read(&raw)?, false))
+        Ok(Self::new(&raw, &Item::reread(&raw)?, false))
     }
 
     /// An item that the server has sent whole.

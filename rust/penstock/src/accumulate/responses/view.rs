@@ -53,7 +53,7 @@ impl<'a> ResponseView<'a> {
     /// The last response object that came, or the final one.
     fn object(self) -> Result<Response<'a>, Error> {
         let json = self.last().map_or(self.lane.base.as_slice(), FinalResponse::json);
-        if json.is_empty() { Ok(Response::default()) } else { Response::read(json) }
+        if json.is_empty() { Ok(Response::default()) } else { Response::reread(json) }
     }
 
     /// The text of all messages.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::dialect::responses::kind::Channel;
 use crate::error::Error;
-use crate::event::{members, string};
+use crate::event::{checked_members, members, string};
 use crate::json::RawStr;
 
 macro_rules! view {
@@ -21,15 +21,25 @@ macro_rules! view {
             /// Finds the members of `object`; of duplicates the last one counts.
             pub(crate) fn read(object: &'a [u8]) -> Result<Self, Error> {
                 let mut view = Self::default();
-                members(object, |key, _, value| {
-                    let value = value.of(object);
-                    if key.contains(&b'\\') {
-                        view.take(&RawStr::checked(key).decoded(), value);
-                    } else {
-                        view.take(key, value);
-                    }
-                })?;
+                members(object, |key, _, value| view.find(key, value.of(object)))?;
                 Ok(view)
+            }
+
+            /// As `read`, of an object that was checked before: what is nested in it is not looked at again.
+            #[allow(dead_code, reason = "not every object is read a second time")]
+            pub(crate) fn reread(object: &'a [u8]) -> Result<Self, Error> {
+                let mut view = Self::default();
+                checked_members(object, |key, _, value| view.find(key, value.of(object)))?;
+                Ok(view)
+            }
+
+            #[inline]
+            fn find(&mut self, key: &[u8], value: &'a [u8]) {
+                if key.contains(&b'\\') {
+                    self.take(&RawStr::checked(key).decoded(), value);
+                } else {
+                    self.take(key, value);
+                }
             }
 
             #[inline]
