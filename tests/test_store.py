@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from penstock import DecodeError, LimitExceeded, PreviousResponseNotFound, TurnConflict
+from penstock import DecodeError, LimitExceeded, PenstockError, PreviousResponseNotFound, TurnConflict
 from penstock.store import Bounds, ConnectionStore, ConversationStore, Items, MemoryStore, SQLiteStore
 from penstock.store.redis import RedisStore
 
@@ -541,6 +542,46 @@ async def test_racing_writers_lose_and_double_nothing(store: ConversationStore, 
         for number in range(1, turns, turns // 10):
             branch = [*trunk[: 2 * number + 2], f"Q {who}{number}", f"A {who}{number}"]
             assert await history(store, f"{who}{number}") == branch
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_all_stores_agree(opened: Open, clock: Clock, seed: int) -> None:
+    """The same random calls get the same answers; that in memory is held to a naive one, in Rust."""
+    chance = random.Random(seed)  # noqa: S311 - reproducible programs
+    bounds = Bounds(max_tenant_turns=6, max_tenant_bytes=8_000, max_history_items=9, ttl=50)
+    async with opened(bounds) as store, MemoryStore(bounds=bounds, clock=clock) as twin:
+        for _ in range(150):
+            clock.now += chance.choice((0, 0, 1, 20))
+            tenant, name = chance.choice((ME, OTHER)), f"r{chance.randrange(9)}"
+            kind = chance.choice(("append", "append", "append", "load", "cut", "turn", "delete"))
+            parent = chance.choice((None, f"r{chance.randrange(9)}"))
+            items = [user("x" * chance.randrange(400)) for _ in range(chance.randrange(3))]
+            most = chance.randrange(4)
+            answers = [await answer(one, tenant, name, kind, parent, items, most) for one in (store, twin)]
+            assert answers[0] == answers[1], (kind, name, parent)
+
+
+async def answer(
+    store: ConversationStore,
+    tenant: str,
+    name: str,
+    kind: str,
+    parent: str | None,
+    items: list[dict[str, Any]],
+    most: int,
+) -> object:
+    """What a call came to, an error as its type."""
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "append": lambda: store.append(tenant, {"id": name}, input=items, parent=parent),
+        "load": lambda: store.load_history(tenant, name),
+        "cut": lambda: store.load_history(tenant, name, max_items=most),
+        "turn": lambda: store.load_turn(tenant, name),
+        "delete": lambda: store.delete(tenant, name),
+    }
+    try:
+        return await calls[kind]()
+    except PenstockError as error:
+        return type(error)
 
 
 async def test_closing_twice_is_fine(opened: Open) -> None:
