@@ -254,6 +254,33 @@ async def test_a_file_that_is_none_of_its_own_is_refused(path: Path) -> None:
             await say(store, "r1")
 
 
+async def test_a_file_that_cannot_be_made_fails_the_call(path: Path) -> None:
+    """And no caller waits for ever, nor for the store to be made anew."""
+    folder = path.with_name("missing")
+    async with SQLiteStore(folder / "store.db") as store:
+        outcomes = await asyncio.gather(*(say(store, f"r{n}") for n in range(9)), return_exceptions=True)
+        for outcome in outcomes:
+            assert isinstance(outcome, StoreUnavailable)
+            assert outcome.reason == "FileNotFoundError"
+        folder.mkdir()
+        assert await say(store, "r1") is True
+
+
+async def test_a_clock_that_fails_fails_the_call(path: Path) -> None:
+    broken = [True]
+
+    def clock() -> float:
+        if broken[0]:
+            raise ZeroDivisionError
+        return 1.0
+
+    async with SQLiteStore(path, clock=clock) as store:
+        with pytest.raises(StoreUnavailable, match="ZeroDivisionError"):
+            await say(store, "r1")
+        broken[0] = False
+        assert await say(store, "r1") is True
+
+
 async def test_a_database_that_fails_fails_the_call_and_not_the_store(path: Path) -> None:
     async with SQLiteStore(path) as store:
         await say(store, "r1")

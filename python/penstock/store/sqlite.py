@@ -143,13 +143,13 @@ class SQLiteStore(StoreBase):
                 try:
                     tables = tables or Tables(self._path, self._bounds)
                     outcomes = self._run(tables, batch)
-                except sqlite3.Error as error:
+                except Exception as error:  # nobody may wait for ever, whatever it is
                     outcomes = [_Outcome(error=_unavailable(error))] * len(batch)
                 for done, outcome in zip(batch, outcomes, strict=True):
                     done.finish(outcome)
         finally:
             if tables is not None:
-                tables.close(int(self._clock() * 1000))
+                tables.close()
 
     def _run(self, tables: Tables, batch: list[_Job]) -> list[_Outcome]:
         """Do the calls of a batch in one transaction; what one of them raises undoes that one alone."""
@@ -200,7 +200,7 @@ class _Job(NamedTuple):
             self.future.set_result(outcome.value)
 
 
-def _unavailable(error: sqlite3.Error) -> StoreUnavailable:
+def _unavailable(error: Exception) -> StoreUnavailable:
     reason = getattr(error, "sqlite_errorname", type(error).__name__)
     unavailable = StoreUnavailable(f"SQLite failed: {reason}", backend="sqlite", reason=reason)
     unavailable.__cause__ = error

@@ -135,7 +135,7 @@ class Tables:
             elif version != VERSION:
                 raise sqlite3.NotSupportedError(f"the file has tables of version {version}")
 
-    def close(self, now: int) -> None:
+    def close(self) -> None:
         """Write what is unwritten and close the file."""
         try:
             if self._uses:
