@@ -63,8 +63,8 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["keys[1].key: another key is the same"],
     ),
     "a short key for ids": (
-        {"upstreams": [UPSTREAM], "ids": {"key": "short"}},
-        ["ids.key: is shorter than 32"],
+        {"upstreams": [UPSTREAM], "ids": {"keys": {"a": "short"}}},
+        ["ids.keys.a: is shorter than 32"],
     ),
     "workers that share nothing": (
         {"upstreams": [UPSTREAM], "listen": {"workers": 2}},
@@ -171,11 +171,11 @@ def test_no_secret_is_shown() -> None:
     upstream = {**UPSTREAM, "key": canary, "headers": {"x-secret": canary}}
     store = {"kind": "redis", "url": f"redis://:{canary}@h/0"}
     config = read({"upstreams": [upstream], "keys": [{"name": "a", "key": canary}], "store": store,
-                   "ids": {"key": canary * 4}}, {})  # fmt: skip
+                   "ids": {"keys": {"a": canary * 4}}}, {})  # fmt: skip
     assert canary not in repr(config) + str(config) + config.model_dump_json()
     bad = {"upstreams": [{**upstream, "url": canary}], "keys": [{"name": canary + " ", "key": canary}],
            "listen": {"host": ANYWHERE}, "store": {"kind": canary, "url": [canary]},
-           "ids": {"key": canary}}  # fmt: skip
+           "ids": {"keys": {"a": canary}}}  # fmt: skip
     with pytest.raises(ConfigError) as caught:
         read(bad, {})
     assert canary not in str(caught.value) + repr(caught.value)

@@ -188,9 +188,7 @@ HEADERS = [
     "<|channel|>analysis to=python code",
     "<|channel|>analysis to=browser.search code",
 ]
-PIECES = st.lists(st.sampled_from(["a", "é😀", "\n", ">", '"', "{}", "\u2028", " "]), max_size=4).map(
-    "".join
-)
+PIECES = st.lists(st.sampled_from(["a", "é😀", "\n", ">", '"', "{}", "\u2028", " "]), max_size=4).map("".join)
 SAID = st.lists(
     st.tuples(st.sampled_from(HEADERS), PIECES, st.sampled_from(["<|end|>", "<|call|>"])), max_size=4
 ).map(lambda said: "<|start|>assistant".join(f"{head}<|message|>{text}{end}" for head, text, end in said))

@@ -64,6 +64,8 @@ class Question:
     """The id that the upstream knows the earlier response by, where it keeps them."""
     bound: str | None = None
     """The upstream that alone can answer, as it keeps the earlier response."""
+    background: bool = False
+    """Whether it runs without its client."""
     chain: PrefixChain | None = None
     """The input's digests, where there are replicas to choose from."""
 
@@ -77,9 +79,18 @@ class Question:
         """The body that asks an upstream for this. Raises `ApiError` 400 for what its API cannot say."""
         api, model = upstream.api_for(self.api), upstream.model(self.model)
         given = self.body.get("previous_response_id") if self.api == "responses" else None
-        if api == self.api and model == self.model and self.history is None and given == self.previous:
+        if (
+            not self.background
+            and api == self.api
+            and model == self.model
+            and self.history is None
+            and given == self.previous
+        ):
             return self.raw
         body = {**self.body, "model": model}
+        if self.background:
+            del body["background"]
+            body["stream"] = True
         if self.api == "responses":
             body.pop("previous_response_id", None)
             if self.previous is not None:

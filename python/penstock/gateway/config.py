@@ -30,6 +30,7 @@ __all__ = [
     "Key",
     "LimitsConfig",
     "Listen",
+    "PriceEntry",
     "Retry",
     "Store",
     "Telemetry",
@@ -188,23 +189,35 @@ class LimitsConfig(_Section):
     idle: Seconds | None = 120.0
     duration: Seconds | None = None
     write: Seconds = 30.0
+    resume: Seconds = 300.0
+    """For how long a background stream that has ended can still be read from its middle."""
+    hook: Seconds = 5.0
+    """One call of a hook."""
     keep_alive: Seconds | None = None
     """Seconds of silence after which a comment is sent; off by default, as some clients cannot read them."""
-    resume: float = Field(default=300.0, ge=0, le=86_400)
-    """Seconds for which an ended stream can still be resumed; 0 switches resumption off."""
 
 
 class Ids(_Section):
     """Sealed response ids: they name tenant and replica by MAC."""
 
-    key: IdKey | None = None
+    keys: dict[Name, IdKey] = Field(default_factory=dict)
+    """By name; the first seals, all open, so that keys can be changed. Without any, ids stay as upstreams
+    made them, and only the process that served a response knows whose it is."""
 
 
 class HookEntry(_Section):
     """A hook by its place, `package.module:name`, called without arguments if it is a class."""
 
     use: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
-    timeout: Seconds = 1.0
+
+
+class PriceEntry(_Section):
+    """What a million tokens of a model cost; see `penstock.hooks.Price`."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cached: float | None = Field(default=None, ge=0)
+    cache_write: float | None = Field(default=None, ge=0)
 
 
 class Cors(_Section):
@@ -236,6 +249,8 @@ class Config(_Section):
     limits: LimitsConfig = LimitsConfig()
     ids: Ids = Ids()
     hooks: list[HookEntry] = Field(default_factory=list)
+    prices: dict[str, PriceEntry] = Field(default_factory=dict)
+    """By model, `*` at the end as wildcard; then the usage of each answer tells its `cost`."""
     cors: Cors = Cors()
     telemetry: Telemetry = Telemetry()
 
@@ -292,8 +307,9 @@ def _contradictions(config: Config) -> Iterator[str]:
             yield f"keys[{place}].key: another key is the same"
     if config.listen.workers > 1 and config.store.kind == "memory":
         yield "store.kind: several workers need a store that they share, sqlite or redis"
-    if config.listen.workers > 1 and config.ids.key is None and len(config.upstreams) > 1:
-        yield "ids.key: several workers need one key for the ids they seal"
+    keepers = [upstream for upstream in config.upstreams if upstream.keeps_history]
+    if config.listen.workers > 1 and not config.ids.keys and len(keepers) > 1:
+        yield "ids.keys: several workers need them to know which upstream keeps a response"
 
 
 def _from_environment(environment: Mapping[str, str]) -> Json:

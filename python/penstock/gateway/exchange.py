@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from penstock._penstock import Decoder, synthesize
-from penstock.errors import PenstockError, StreamTimeout
+import orjson
+
+from penstock._penstock import Decoder, synthesize, write_events, write_sse
+from penstock.errors import ClientDisconnected, GuardFailed, PenstockError, StreamTimeout
+from penstock.hooks import Hooks
 
 from .asking import Asked, Question, ask, passed_headers
+from .background import EVENT_STREAM, Publisher, show, watch
 from .client import UpstreamCut
 from .course import Course, bridge_whole, comment
-from .http import ApiError, ClientGone, Request, Send, json_object, send_json
+from .http import ApiError, ClientGone, Receive, Request, Send, error_object, json_object, send_json
 from .records import ending
 from .routing import Api
 from .watch import Deadlines, Leaving
@@ -20,18 +24,13 @@ from .watch import Deadlines, Leaving
 if TYPE_CHECKING:
     from .client import Answer, Headers
     from .gateway import Gateway
+    from .outlet import Outlet
     from .records import Record
     from .tenants import Tenant
 
 __all__ = ["Exchange"]
 
 Json = dict[str, Any]
-
-EVENT_STREAM: Final = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-]
 
 
 class Exchange:
@@ -46,6 +45,7 @@ class Exchange:
         self._api: Api = api
         self._headers = headers
         self._record: Record
+        self._body: Send
         self._question: Question
         self._cancelled = False
         self._answer: Answer | None = None
@@ -54,26 +54,60 @@ class Exchange:
     async def serve(self, send: Send) -> None:
         """Answer the client. Raises `ApiError` while nothing has been sent, `ClientGone`."""
         gateway = self._gateway
-        raw = await self._request.body(gateway.config.limits.body_bytes)
-        self._question = question = await self._understand(raw)
+        limits = gateway.config.limits
+        self._hooks = Hooks(gateway.hooks, timeout=limits.hook)
+        self._question = question = await self._understand(await self._request.body(limits.body_bytes))
         self._tenant.spend()
-        if len(gateway.ledger.active) >= gateway.config.limits.streams:
+        if len(gateway.ledger.active) >= limits.streams:
             raise ApiError(503, "The gateway is at its limit of streams.", headers=[(b"retry-after", b"1")])
+        self._request.recorded = True
+        if question.background:
+            await self._detach(send)
+        else:
+            await self._run(send, self._request.receive, self._request.send)
+
+    async def _detach(self, send: Send) -> None:
+        """Run without the client, which gets the stream as a subscriber or the response as it begins."""
+        gateway, wants_stream = self._gateway, self._question.stream
+        self._question.stream = True
+        publisher = Publisher(gateway.broadcasts, self._tenant.name)
+
+        async def run() -> None:
+            error: BaseException | None = None
+            try:
+                await self._run(publisher.send, publisher.receive, publisher.send)
+            except Exception as failure:
+                error = failure
+            finally:
+                await publisher.end(error)
+
+        gateway.background(run())
+        broadcast = await asyncio.shield(publisher.begun)
+        if wants_stream:
+            await watch(self._request, send, broadcast, self._headers)
+        else:
+            await show(send, broadcast, self._headers)
+
+    async def _run(self, send: Send, receive: Receive, body: Send) -> None:
+        """Ask an upstream and send what it says; the stream's bytes go to `body`."""
+        gateway, question = self._gateway, self._question
+        self._body = body
         with self._tenant.stream():
-            self._request.recorded = True
             parent = self._request.headers.get(b"traceparent", b"")
             self._record = record = gateway.ledger.open(
                 self._request.id, self._tenant.name, question.model, self._api, parent=parent
             )
             terminal = "error"
             try:
-                with Leaving(self._request.receive) as leaving:
+                with Leaving(receive) as leaving:
                     terminal = await self._serve(send, leaving)
                 if leaving.gone:
                     terminal = "client_stalled" if leaving.stalled else "client_disconnected"
+                    await self._hooks.error(ClientDisconnected("the client left", partial=self.snapshot()))
             except ApiError as error:
                 record.status = error.status
                 terminal = str(error.error["code"] or error.error["type"])
+                await self._hooks.error(error)
                 raise
             finally:
                 gateway.close(record, terminal)
@@ -82,6 +116,12 @@ class Exchange:
 
     async def _understand(self, raw: bytes) -> Question:
         body = json_object(raw)
+        try:
+            changed = await self._hooks.request(body)
+        except GuardFailed as refusal:
+            raise ApiError(400, str(refusal), code=refusal.code) from None
+        if changed is not body:
+            body, raw = changed, orjson.dumps(changed)
         model = body.get("model")
         if not isinstance(model, str) or not model:
             raise ApiError(400, "You must provide a model parameter.", param="model")
@@ -91,6 +131,7 @@ class Exchange:
             raise ApiError(400, "Invalid type for 'stream': expected a boolean.", param="stream")
         question = Question(self._api, body, raw, bool(stream), self._request.headers)
         if self._api == "responses":
+            question.background = self._gateway.history.may_detach(question)
             await self._gateway.history.recall(self._tenant.name, question)
         return question
 
@@ -129,10 +170,17 @@ class Exchange:
             whole = _parsed(body)
             _refuse_error(whole)
         self._record.usage = whole.get("usage")
+        if self._hooks:
+            try:
+                whole = {**whole, "usage": (whole.get("usage") or {}) | await self._hooks.usage(whole)}
+                await self._hooks.complete(whole)
+            except GuardFailed as refusal:
+                raise ApiError(502, str(refusal), code=refusal.code) from None
         kept = await self._keep(asked, whole)
-        await send_json(
-            send, 200, body if kept is None and source == self._api else (kept or whole), self._all(asked)
-        )
+        if kept is not None or source != self._api or self._hooks:
+            body = orjson.dumps(kept or whole)
+        rewriter = self._gateway.seals.outward(self._tenant.name, asked.upstream)
+        await send_json(send, 200, body if rewriter is None else rewriter.message(body), self._all(asked))
         return str(whole.get("status") or "completed")
 
     async def _stream(self, send: Send, asked: Asked, leaving: Leaving) -> str:
@@ -145,13 +193,16 @@ class Exchange:
         source = asked.upstream.api_for(self._api)
         first = await self._events(asked)
         keeps = gateway.history.keeps(self._question, asked.upstream)
-        self._course = course = Course(source, self._api, self._question.body, hold=keeps)
+        self._course = course = Course(
+            source, self._api, self._question.body, hold=keeps or bool(self._hooks)
+        )
+        outlet = gateway.outlet(self._tenant.name, asked.upstream, self._hooks)
         if course.is_foreign(first):
             raise _no_answer()
         await send(
             {"type": "http.response.start", "status": 200, "headers": [*EVENT_STREAM, *self._all(asked)]}
         )
-        send = self._request.send
+        send = self._body
         clock, relay, chunk = asyncio.get_running_loop().time, course.relay, gateway.ledger.chunk
         deadlines = Deadlines(answer, limits, leaving.stall, started=record.started)
         probe: Decoder | None = Decoder()
@@ -159,6 +210,8 @@ class Exchange:
         try:
             while data != b"":
                 out = comment() if data is None else course.feed(data)
+                if out and not outlet.plain:
+                    out = await outlet.put(out)
                 if out:
                     deadlines.writing(clock())
                     await send({"type": "http.response.body", "body": out, "more_body": True})
@@ -173,20 +226,42 @@ class Exchange:
                 deadlines.reading(clock())
                 data = await answer.read()
             rest = course.finish()
+            if relay.held:
+                rest += await self._release(asked, course)
         except (UpstreamCut, StreamTimeout, PenstockError) as error:
             rest = course.fail(*_words(error)) if not self._cancelled else course.cancel()
+            if relay.held:  # a cancelled one has a terminal of its own
+                rest += await self._release(asked, course)
+            await self._hooks.error(error)
         finally:
             deadlines.close()
             gateway.running.pop((self._tenant.name, record.response_id or ""), None)
         record.usage = relay.usage
-        if relay.held:
-            await self._keep(asked, relay.snapshot() or {})
-            rest += relay.release()
-        else:
-            gateway.history.note(self._tenant.name, self._question, asked.upstream, record.response_id)
+        gateway.history.note(self._tenant.name, self._question, asked.upstream, record.response_id)
+        if not outlet.plain:
+            rest = await self._last(outlet, rest)
         record.note(relay.events, len(rest))
         await send({"type": "http.response.body", "body": rest})
         return ending(relay.terminal)
+
+    async def _release(self, asked: Asked, course: Course) -> bytes:
+        """The terminal event, once all that is to happen before a client sees it has happened."""
+        final = course.relay.snapshot() or {}
+        members = await self._hooks.usage(final)
+        await self._hooks.complete(final)
+        await self._keep(asked, final)
+        return course.relay.release(usage=members or None)
+
+    async def _last(self, outlet: Outlet, frames: bytes) -> bytes:
+        """The stream's end for the client; another one, where a guard refuses it."""
+        try:
+            return await outlet.put(frames)
+        except GuardFailed as refusal:
+            await self._hooks.error(refusal)
+            error = error_object(500, str(refusal), code=refusal.code)
+            if self._api == "chat":
+                return write_events({"error": error}) + write_sse("[DONE]")
+            return write_events({"type": "error", **error})
 
     async def _events(self, asked: Asked) -> bytes:
         """The stream's first bytes. Raises `ApiError` for what is no stream; a whole answer is made one."""
@@ -223,7 +298,8 @@ class Exchange:
         """Store the response where the gateway keeps history; what is to be shown of it then."""
         history = self._gateway.history
         self._record.response_id = self._record.response_id or response.get("id")
-        history.note(self._tenant.name, self._question, asked.upstream, self._record.response_id)
+        if not self._question.stream:
+            history.note(self._tenant.name, self._question, asked.upstream, self._record.response_id)
         return await history.keep(self._tenant.name, self._question, asked.upstream, response)
 
     def _all(self, asked: Asked) -> Headers:
@@ -256,6 +332,8 @@ def _words(error: Exception) -> tuple[str, str]:
     """What a client reads of a failure, and its code."""
     if isinstance(error, StreamTimeout):
         return f"The upstream's stream timed out: {error}.", f"upstream_{error.kind}_timeout"
+    if isinstance(error, GuardFailed):
+        return str(error), error.code
     if isinstance(error, UpstreamCut):
         return "The upstream's connection ended before its response did.", "upstream_closed"
     return f"The upstream's stream cannot be read: {error}.", "upstream_error"

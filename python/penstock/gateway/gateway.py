@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from . import over_websocket, ui
 from .asking import names
+from .background import open_broadcasts
 from .config import Config
 from .exchange import Exchange
 from .history import History, open_store
 from .http import ApiError, ClientGone, Receive, Request, Scope, Send, send_body, send_json
 from .metrics import exposition
+from .outlet import Outlet, Seals, load_hooks
 from .records import Ledger, Record
 from .routing import Api, Router
 from .stored import Stored
 from .tenants import Tenant, Tenants, key_of
 
 if TYPE_CHECKING:
+    from penstock.hooks import Hooks
     from penstock.store import ConversationStore
 
     from .client import Headers
     from .otel import Telemetry
+    from .routing import Upstream
 
 __all__ = ["Gateway"]
 
@@ -38,6 +43,8 @@ OPEN: Final = frozenset({"/health", "/health/liveliness", "/health/liveness", "/
 
 class Gateway:
     """Serves the API in front of the configured upstreams; any ASGI server can run it.
+
+    Raises `ConfigError` for hooks that cannot be loaded.
 
     Args:
         config: see `penstock.gateway.config`.
@@ -52,9 +59,14 @@ class Gateway:
         self.ledger = Ledger()
         self.tenants = Tenants(config.keys)
         self.router = Router(config.upstreams)
-        self.history = History(open_store(config.store) if store is None else store, self.router)
+        self.hooks = load_hooks(config)
+        self.seals = Seals(config)
+        store = open_store(config.store) if store is None else store
+        self.history = History(store, self.router, self.seals)
         self.running: dict[tuple[str, str], Exchange] = {}
         """Streams that can be cancelled, by tenant and response id."""
+        self.broadcasts = open_broadcasts(config)
+        self._tasks: set[asyncio.Task[None]] = set()
         self.draining = False
         self._telemetry = telemetry
         if config.telemetry.otel and telemetry is None:
@@ -63,8 +75,13 @@ class Gateway:
             self._telemetry = Telemetry()
 
     def reload(self, config: Config) -> None:
-        """Put another configuration in force for requests to come; store and address stay as they are."""
+        """Put another configuration in force for requests to come; store and address stay as they are.
+
+        Raises `ConfigError` for hooks that cannot be loaded; nothing has changed then.
+        """
+        self.hooks = load_hooks(config)
         self.config = config
+        self.seals.reload(config)
         self.tenants.reload(config.keys)
         self.router.reload(config.upstreams)
         log.info("reloaded", extra={"facts": {"upstreams": len(config.upstreams), "keys": len(config.keys)}})
@@ -89,9 +106,24 @@ class Gateway:
 
     async def aclose(self) -> None:
         """Let go of upstreams and store."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self.config.listen.drain)
+        for task in self._tasks:
+            task.cancel()
+        await self.broadcasts.aclose()
         for upstream in self.router.upstreams:
             upstream.endpoint.close()
         await self.history.store.close()
+
+    def background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that no client waits for; `aclose` does."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def outlet(self, tenant: str, upstream: Upstream, hooks: Hooks) -> Outlet:
+        """The client's side of one stream."""
+        return Outlet(hooks, self.seals.outward(tenant, upstream))
 
     def close(self, record: Record, terminal: str) -> None:
         """A stream is over: count it and say so once in the log."""

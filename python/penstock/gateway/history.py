@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from penstock.store import ConversationStore, Turn
 
     from .config import Store
+    from .outlet import Seals
     from .routing import Router, Upstream
 
 __all__ = ["History", "open_store"]
@@ -52,11 +53,23 @@ def open_store(config: Store) -> ConversationStore:
 class History:
     """The gateway's memory of responses, one for all its streams."""
 
-    def __init__(self, store: ConversationStore, router: Router) -> None:
+    def __init__(self, store: ConversationStore, router: Router, seals: Seals) -> None:
         self.store = store
         self._router = router
+        self._seals = seals
         self._prefixes: PrefixIndex[str] = PrefixIndex(capacity=MAX_PREFIXES)
         self._owners: OrderedDict[str, tuple[str, str]] = OrderedDict()
+
+    def may_detach(self, question: Question) -> bool:
+        """Whether a request is for a response in the background, and that is not the upstream's to do."""
+        if question.body.get("background") is not True:
+            return False
+        able = [one for one in self._router.upstreams if one.model(question.model) is not None]
+        if any(one.config.keeps_history for one in able):
+            return False
+        if question.body.get("store") is False:
+            raise ApiError(400, "A background response has to be stored.", param="background")
+        return True
 
     async def recall(self, tenant: str, question: Question) -> None:
         """Find what a request continues. Raises `ApiError` 400 `previous_response_not_found`."""
@@ -66,6 +79,9 @@ class History:
         if not isinstance(previous, str):
             message = "Invalid type for 'previous_response_id': expected a string."
             raise ApiError(400, message, param="previous_response_id")
+        if (sealed := self._seals.open(tenant, previous)) is not None:
+            question.bound, question.previous = sealed
+            return
         try:
             question.history = (await self.store.load_history(tenant, previous)).json()
         except PreviousResponseNotFound:
@@ -73,7 +89,7 @@ class History:
                 upstream for upstream in self._router.upstreams if upstream.model(question.model) is not None
             ]
             keepers = [upstream.name for upstream in able if upstream.config.keeps_history]
-            if not keepers:
+            if not keepers or self._seals.required:
                 raise not_found(400) from None
             try:
                 question.bound = self.owner(tenant, previous)

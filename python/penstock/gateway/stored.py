@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from penstock._penstock import synthesize, write_sse
+from penstock._penstock import synthesize
 
 from .asking import Question, passed_headers, refusal
+from .background import EVENT_STREAM, show, watch
 from .client import ConnectError, UpstreamCut
-from .exchange import EVENT_STREAM
 from .history import not_found, with_ids
 from .http import ApiError, Request, Send, send_json
 
@@ -43,30 +43,40 @@ class Stored:
         await verb(send, response_id)
 
     async def _show(self, send: Send, response_id: str) -> None:
-        turn = await self._gateway.history.turn(self._tenant.name, response_id)
+        gateway, streams = self._gateway, self._request.query.get("stream") in ("true", "1")
+        broadcast = await gateway.broadcasts.get(response_id, tenant=self._tenant.name)
+        if broadcast is not None and streams:
+            await watch(self._request, send, broadcast, self._headers, self._starting_after())
+            return
+        if broadcast is not None and not broadcast.ended:
+            await show(send, broadcast, self._headers)
+            return
+        turn = await gateway.history.turn(self._tenant.name, response_id)
         if turn is None:
             await self._pass_on(send, response_id, "")
-        elif self._request.query.get("stream") in ("true", "1"):
+        elif streams:
             await self._stream(send, turn.response)
         else:
             await send_json(send, 200, bytes(turn.response), self._headers)
 
     async def _stream(self, send: Send, response: bytes) -> None:
-        """The stream that the response could have come in, from after the event that the client saw last."""
-        text = self._request.query.get("starting_after", "-1")
-        if not text.lstrip("-").isdigit() or len(text) > 18:
-            raise ApiError(400, "Invalid 'starting_after': expected a whole number.", param="starting_after")
+        """A stream that it could have come in; the one it did come in is kept of background ones alone."""
+        if self._starting_after() is not None:
+            message = "Only streams of background responses can be resumed, and those for a while."
+            raise ApiError(400, message, code="stream_not_resumable", param="starting_after")
         await send({"type": "http.response.start", "status": 200, "headers": [*EVENT_STREAM, *self._headers]})
-        for event in synthesize(response, format="events"):
-            if (event.sequence_number or 0) > int(text):
-                await send(
-                    {
-                        "type": "http.response.body",
-                        "body": write_sse(event.data, event=event.type),
-                        "more_body": True,
-                    }
-                )
+        for frame in synthesize(response, format="sse"):
+            await send({"type": "http.response.body", "body": frame, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+    def _starting_after(self) -> int | None:
+        """The number of the last event that the client has seen. Raises `ApiError` 400."""
+        text = self._request.query.get("starting_after")
+        if text is None:
+            return None
+        if not (text.isascii() and text.isdigit()) or len(text) > 18:
+            raise ApiError(400, "Invalid 'starting_after': expected a whole number.", param="starting_after")
+        return int(text)
 
     async def _items(self, send: Send, response_id: str) -> None:
         turn = await self._gateway.history.turn(self._tenant.name, response_id)
@@ -122,7 +132,13 @@ class Stored:
     async def _pass_on(self, send: Send, response_id: str, action: str) -> None:
         """Ask the upstream that keeps the response, or the only one that keeps any; 404 without one."""
         keepers = [upstream for upstream in self._gateway.router.upstreams if upstream.config.keeps_history]
-        owner = self._gateway.history.owner(self._tenant.name, response_id)
+        tenant, seals = self._tenant.name, self._gateway.seals
+        if (sealed := seals.open(tenant, response_id)) is not None:
+            owner, response_id = sealed
+        elif seals.required:
+            raise not_found(404)
+        else:
+            owner = self._gateway.history.owner(tenant, response_id)
         if owner is not None:
             keepers = [upstream for upstream in keepers if upstream.name == owner]
         if len(keepers) != 1 or not response_id.replace("_", "").replace("-", "").isalnum():
@@ -143,4 +159,6 @@ class Stored:
             body = await answer.whole(limits.answer_bytes, limits.idle)
         except (ConnectError, UpstreamCut, TimeoutError, ValueError):
             raise ApiError(502, "The upstream cannot be reached.", code="upstream_unreachable") from None
+        rewriter = seals.outward(tenant, upstream)
+        body = body if rewriter is None else rewriter.message(body)
         await send_json(send, 200, body, [*self._headers, *passed_headers(answer)])

@@ -11,7 +11,7 @@ import orjson
 
 from penstock._penstock import write_sse
 
-from .exchange import EVENT_STREAM
+from .background import EVENT_STREAM
 from .http import ApiError, Request, Send, send_json
 from .watch import Leaving
 
