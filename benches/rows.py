@@ -15,6 +15,7 @@ OPENAI_FINAL: Final = "openai, typed stream and accumulator"
 HTTPX_SSE_JSON: Final = "httpx-sse + json"
 MSGSPEC_TYPE: Final = "msgspec struct of type, on split lines"
 PYDANTIC_EVENT: Final = "pydantic event + model_dump_json"
+PYDANTIC_SLICES: Final = "pydantic event of each slice + model_dump_json"
 STREAMABLE_PARSER: Final = "openai-harmony StreamableParser, pydantic event + model_dump_json"
 ORJSON_LINES: Final = "orjson alone, on split lines"
 AGENTS: Final = "openai-agents handler + model_dump_json, on typed chunks"
@@ -59,6 +60,9 @@ RESPONSE = Row("response", "bytes to the final Response", 150, ratios={OPENAI_FI
 CHAT = Row("chat", "bytes to the final ChatCompletion")
 
 EMIT = Row("emit", "a text delta to event-stream bytes", 200, ratios={PYDANTIC_EVENT: 20})
+SYNTHESIZE = Row(
+    "synthesize", "a whole response to event-stream bytes, a delta", ratios={PYDANTIC_SLICES: 20}
+)
 LINT = Row("lint", "lint, an event", 1_000)
 HARMONY = Row("harmony", "Harmony text to event-stream bytes, a token", 1_000)
 TRANSCODE = Row("transcode", "chat chunks to Responses bytes", 700, ratios={AGENTS: 100})
@@ -105,6 +109,7 @@ ROWS: Final = {
         RESPONSE,
         CHAT,
         EMIT,
+        SYNTHESIZE,
         LINT,
         HARMONY,
         TRANSCODE,
