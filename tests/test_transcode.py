@@ -627,6 +627,50 @@ def test_recordings_there_and_back(recording: list[bytes]) -> None:
     assert details.items() <= after["usage"]["completion_tokens_details"].items()
 
 
+def pieces(text: st.SearchStrategy[str]) -> st.SearchStrategy[list[str]]:
+    return st.lists(text, max_size=4)
+
+
+characters = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    pieces(characters),
+    pieces(characters),
+    pieces(characters),
+    st.lists(pieces(characters), max_size=3),
+    st.sampled_from(["stop", "length", "content_filter"]),
+    st.integers(1, 40),
+)
+def test_any_chat_there_and_back(
+    thoughts: list[str],
+    texts: list[str],
+    refusals: list[str],
+    arguments: list[list[str]],
+    reason: str,
+    step: int,
+) -> None:
+    """Reasoning, content, refusal, tool calls, finish reason and usage come back as they were."""
+    chunks = [delta(reasoning_content=thought) for thought in thoughts]
+    chunks += [delta(content=text) for text in texts]
+    chunks += [delta(refusal=refusal) for refusal in refusals]
+    for place, call in enumerate(arguments):
+        chunks.append(calls(fragment(place, f"call_{place}", f"f{place}", "")))
+        chunks += [calls(fragment(place, args=piece)) for piece in call]
+    reason = "tool_calls" if arguments and reason == "stop" else reason
+    stream = sse([*chunks, delta(reason), {"choices": [], "usage": USAGE}], done=True)
+    there, back = to_responses(), to_chat(include_usage=True)
+    written = [back.feed(there.feed(stream[at : at + step])) for at in range(0, len(stream), step)]
+    [before], [after] = completions(stream), completions(b"".join([*written, back.feed(there.finish())]))
+    for key in ("finish_reason", "index"):
+        assert before["choices"][0][key] == after["choices"][0][key]
+    one, other = before["choices"][0]["message"], after["choices"][0]["message"]
+    for key in ("content", "refusal", "reasoning_content", "tool_calls"):
+        assert (one.get(key) or None) == (other.get(key) or None), key
+    assert before["usage"].items() <= after["usage"].items()
+
+
 text = st.text(max_size=6) | st.sampled_from(["", "\u2028", "😀", '"', "\n"])
 any_fragment = st.builds(
     fragment,
