@@ -2,7 +2,7 @@
 
 `links` holds the items: each row those of one turn and a pointer to the row before; items, bytes and depth
 count from the first row of a chain. `turns` gives a link its response id. A link stays while a turn names it
-or another link builds on it, which `holds` counts. `totals` has what each tenant uses.
+or another link builds on it, which `holds` counts. `totals` has what each tenant uses, and all together.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ MAX_UNWRITTEN_MS: Final = 60_000
 
 EXPIRED_AT_ONCE: Final = 16
 """Turns that are removed for age with each append; more than one, so that the expired never pile up."""
+
+ALL: Final = ""
+"""Stands for all tenants together in `totals`; no tenant is called so."""
 
 SCHEMA: Final = """
 CREATE TABLE links (
@@ -319,10 +322,11 @@ class Tables:
         return made.lastrowid
 
     def _count(self, tenant: str, turns: int, size: int) -> None:
-        self._db.execute(
+        """Add to a tenant's totals and to those of all."""
+        self._db.executemany(
             "INSERT INTO totals (tenant, turns, bytes) VALUES (?1, ?2, ?3)"
             " ON CONFLICT (tenant) DO UPDATE SET turns = turns + ?2, bytes = bytes + ?3",
-            (tenant, turns, size),
+            [(tenant, turns, size), (ALL, turns, size)],
         )
         if turns < 0:
             self._db.execute("DELETE FROM totals WHERE tenant = ? AND turns = 0", (tenant,))
@@ -331,15 +335,15 @@ class Tables:
         """Forget the turns used longest ago until the bounds hold, but never the one that was just stored."""
         self._write_uses()
         bounds = self._bounds
+        totals = "SELECT turns, bytes FROM totals WHERE tenant = ?"
         while True:
-            query = "SELECT turns, bytes FROM totals WHERE tenant = ?"
-            turns, size = self._db.execute(query, (tenant,)).fetchone()
+            turns, size = self._db.execute(totals, (tenant,)).fetchone()
             if turns < 2 or not _over(turns, bounds.max_tenant_turns, size, bounds.max_tenant_bytes):
                 break
             oldest = "SELECT turn FROM turns WHERE tenant = ? ORDER BY use LIMIT 1"
             self._forget(self._db.execute(oldest, (tenant,)).fetchone()[0])
         while True:
-            turns, size = self._db.execute("SELECT sum(turns), sum(bytes) FROM totals").fetchone()
+            turns, size = self._db.execute(totals, (ALL,)).fetchone()
             if turns < 2 or not _over(turns, bounds.max_turns, size, bounds.max_bytes):
                 break
             self._forget(self._db.execute("SELECT turn FROM turns ORDER BY use LIMIT 1").fetchone()[0])

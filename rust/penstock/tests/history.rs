@@ -223,6 +223,20 @@ fn a_conversation_without_end_stays_within_its_bounds() {
 }
 
 #[test]
+fn turns_without_items_make_no_endless_chain() {
+    let bounds = Bounds { max_history_items: 10, max_tenant_turns: 2, ..Bounds::default() };
+    let mut store = Conversations::new(bounds);
+    for number in 0..1_000_u32 {
+        let response = format!(r#"{{"id":"r{number}"}}"#);
+        let parent = number.checked_sub(1).map(|number| format!("r{number}"));
+        let turn = NewTurn::read(response.as_bytes(), b"", None, parent.as_deref()).expect("a turn");
+        let most = 12 * cost(&turn);
+        assert_eq!(store.append("t", turn, None, 0), Ok(true));
+        assert!(store.bytes() <= most, "{} of {most}", store.bytes());
+    }
+}
+
+#[test]
 fn a_very_long_chain_is_dropped() {
     let bounds = Bounds { max_history_items: u64::MAX, max_history_bytes: u64::MAX, ..Bounds::default() };
     let bounds = Bounds { max_turns: 2, max_bytes: u64::MAX, max_tenant_bytes: u64::MAX, ..bounds };

@@ -208,7 +208,7 @@ impl Conversations {
         let bytes = before.bytes() + turn.input.bytes() + turn.output.bytes();
         let longest = items.max(before.links() + 1);
         let (before, parent) =
-            if before.is_empty() || longest <= max_history_items && bytes <= max_history_bytes {
+            if before.links() == 0 || longest <= max_history_items && bytes <= max_history_bytes {
                 (before, parent)
             } else {
                 (before.before(&turn.input, &turn.output, &self.bounds), None)
