@@ -111,7 +111,9 @@ def test_fail_and_cancel() -> None:
     assert failed["response"]["error"] == {"code": "rate_limit_exceeded", "message": "CUDA out of memory"}
 
     made = parser(format="events")
-    assert checked(made, made.cancel())[-1]["response"]["status"] == "cancelled"
+    events = made.feed("<|channel|>final<|message|>Hi<|") + made.cancel()
+    assert brief(output(checked(made, events))[0])[-1] == "Hi<|"
+    assert events[-1].type == "response.cancelled"
 
 
 @pytest.mark.parametrize("name", MALFORMED)

@@ -147,11 +147,13 @@ impl HarmonyParser {
 
     /// Ends the response as failed: the engine raised an error. Nothing happens if it has ended.
     pub fn fail(&mut self, code: &str, message: &str) -> Result<(), Error> {
+        self.flush();
         self.state.fail(&Failure::new(code, message))
     }
 
     /// Ends the response as cancelled. Nothing happens if it has ended.
     pub fn cancel(&mut self) -> Result<(), Error> {
+        self.flush();
         self.state.cancel()
     }
 
@@ -191,6 +193,11 @@ impl HarmonyParser {
             state.conclude(reason)?;
         }
         Ok(())
+    }
+
+    /// Hands on what is held before the response ends for reasons of its own; those go before what it might refuse.
+    fn flush(&mut self) {
+        let _ = self.guarded(|lexer, state| lexer.flush(|token| state.take(token)));
     }
 
     #[inline]
