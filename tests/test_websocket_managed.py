@@ -27,6 +27,7 @@ from websocket_kit import (
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
 
+from penstock.errors import InvalidResponseId
 from penstock.replay import ReplayServer
 from penstock.store import MemoryStore
 from penstock.websocket import (
@@ -375,6 +376,8 @@ async def test_time_outs(timeouts: dict[str, float]) -> None:
         ('{"type":"response.create","model":""}', None, "model"),
         ('{"type":"response.create","model":"m","input":5}', None, "input"),
         ('{"type":"response.create","model":"m","input":["x"]}', None, "input"),
+        ('{"type":"response.create","model":"m","input":[{"n":1e999}]}', None, "input"),
+        ('{"type":"response.create","model":"m","temperature":1e999}', None, None),
         ('{"type":"response.create","model":"m","background":true}', None, "background"),
         ('{"type":"response.create","model":"m","store":"no"}', None, "store"),
         ('{"type":"response.create","model":"m","generate":0}', None, "generate"),
@@ -605,16 +608,14 @@ async def test_but_not_for_ever() -> None:
 
 async def test_a_server_that_stops_says_so() -> None:
     async with place() as where, dial(where.url) as client:
-        for lane in "ab":
+        for lane in "abb":  # the last waits
             await client.send(create(model="replay-text+stall@5", stream_id=lane))
         await until(lambda: where.upstream.stats.active == 2)
         await asyncio.sleep(0.1)
         where.tasks[0].cancel()
         frames = await all_of(client)
-        assert sorted(frame["stream_id"] for frame in frames if frame["type"] == "response.failed") == [
-            "a",
-            "b",
-        ]
+        ended = [(frame["type"], frame["stream_id"]) for frame in frames if frame["type"] in TERMINALS]
+        assert sorted(ended) == [("error", "b"), ("response.failed", "a"), ("response.failed", "b")]
         assert client.close_code == 1001
 
 
@@ -760,6 +761,23 @@ async def test_observers_and_rewriting() -> None:
         assert kinds(await answer(client))[-1] == "response.incomplete"
     ends = ["response.created", "response.completed"]
     assert [kind for kind, _ in seen] == [*ends, *ends, "response.created", "response.incomplete"]
+
+
+async def test_what_cannot_be_rewritten_does_not_pass() -> None:
+    class Broken:
+        def to_client(self, text: str) -> str:
+            if "resp_" in text:
+                raise InvalidResponseId("damaged")
+            return text
+
+        def to_upstream(self, text: str) -> str:
+            return text
+
+    async with place(rewriter=Broken()) as where, dial(where.url) as client:
+        await client.send(create())
+        frames = await all_of(client)
+        assert [frame["error"]["message"] for frame in frames] == ["The gateway made a mistake."]
+        assert client.close_code == 1011
 
 
 async def test_a_slow_client_slows_the_upstream_down() -> None:

@@ -164,6 +164,11 @@ class Lanes:
         return None
 
     @property
+    def waiting(self) -> list[Job]:
+        """The jobs that have not begun."""
+        return [job for lane in self._lanes.values() for job in lane.waiting]
+
+    @property
     def idle(self) -> bool:
         """Whether nothing runs, and so nothing waits."""
         return self.active == 0

@@ -28,7 +28,7 @@ class ConnectionLimits:
     """
 
     max_message_bytes: int | None = 16 * 1024 * 1024
-    max_messages: int | None = 600
+    max_messages: int | None = 6_000
     max_bytes: int | None = 256 * 1024 * 1024
     per_seconds: float = 60.0
     first_message_seconds: float | None = 10.0

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -32,7 +33,7 @@ from penstock.websocket.reply import CANCELLED
 from penstock.websocket.requests import check
 from penstock.websocket.sessions import ConnectionStore
 from penstock.websocket.taps import TapQueue
-from penstock.websocket.turn import Turn, TurnTimeouts
+from penstock.websocket.turn import BUG, Turn, TurnTimeouts
 from penstock.websocket.wire import RefusedError, create_params, dump, error_frame, input_items, text_bytes
 
 __all__ = ["ManagedConnection", "ManagedLimits"]
@@ -225,11 +226,15 @@ class ManagedConnection:
                 await turn.run(self._route)
             except ClosedError:
                 return  # there is nobody left to tell; the reader notices by itself, or by the time-out
+            except Exception:
+                # Nothing more can be said in order, such as when ids cannot be sealed.
+                log.exception("a response could not be sent")
+                self._put_off(BUG)
+                self._attendant.wake()
             finally:
-                started = self._lanes.finish(job)
                 if not self._closing:
                     del self._turns[job]
-                    self._start(started)
+                    self._start(self._lanes.finish(job))
             if self._expired and self._lanes.idle:
                 self._put_off(LIMIT_REACHED)
                 self._attendant.wake()
@@ -294,9 +299,11 @@ class ManagedConnection:
         if outcome.by == "client":
             await channel.close(1000)
         elif entered:
-            unfinished = [frame for turn in self._turns.values() for frame in turn.abandon(refusal)]
-            for frame in unfinished or [error_frame(refusal)]:
-                await say(channel, frame if self._rewriter is None else self._rewriter.to_client(frame))
+            frames = [frame for turn in self._turns.values() for frame in turn.abandon(refusal)]
+            frames += [error_frame(refusal, stream_id=job.lane) for job in self._lanes.waiting]
+            with suppress(PenstockError):  # what cannot be rewritten is not said
+                rewrite = str if self._rewriter is None else self._rewriter.to_client
+                await say(channel, *map(rewrite, frames or [error_frame(refusal)]))
             await channel.close(outcome.code, outcome.reason)
         else:
             await turn_away(channel, refusal)

@@ -68,18 +68,18 @@ def request_body(params: Json, context: bytes, dialect: Literal["responses", "ch
     """
     asked = {name: value for name, value in params.items() if name in MEMBERS and value is not None}
     asked["stream"] = True
-    if dialect == "responses":
-        return dump(asked)[:-1].encode() + b',"input":' + context + b"}"
-    asked.pop("store", None)  # the sessions are kept here
     try:
+        if dialect == "responses":
+            return dump(asked)[:-1].encode() + b',"input":' + context + b"}"
+        asked.pop("store", None)  # the sessions are kept here
         converted = responses_request_to_chat({**asked, "input": Event(context).json()})
+        return dump(converted.body).encode()
     except UnsupportedFieldError as error:
         raise RefusedError(
             f"'{error.path}' is not supported by this model.", code="unsupported_parameter", param=error.path
         ) from error
     except (KeyError, TypeError, ValueError) as error:
         raise RefusedError("The request does not have the form of the API.") from error
-    return dump(converted.body).encode()
 
 
 def transcoder(params: Json, dialect: Literal["responses", "chat"]) -> Transcoder | None:

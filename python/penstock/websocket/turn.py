@@ -33,7 +33,7 @@ log = logging.getLogger("penstock.websocket")
 DRAIN_SECONDS: Final = 1.0
 """How long an upstream has, after its terminal event, to end its stream so that its connection lives on."""
 
-BUG: Final = RefusedError("The gateway made a mistake.", status=500, code="server_error")
+BUG: Final = RefusedError("The gateway made a mistake.", status=500, code="server_error", close_code=1011)
 NOT_KEPT: Final = RefusedError("The response could not be stored.", status=500, code="server_error")
 
 _PASSED_ON: Final = frozenset({400, 404, 408, 409, 413, 415, 422, 429})
@@ -84,6 +84,7 @@ class Turn:
         self._reply = Reply(lane=job.lane, previous_response_id=self._previous)
         self._stream: AsyncStream | None = None
         self._scope: asyncio.Timeout | None = None
+        self._waits = False  # for the upstream; then a cancellation may break in
         self._cancelled = False
         self._released = False  # the terminal frame
         self._drains = False
@@ -95,26 +96,22 @@ class Turn:
             ClosedError: the client has left.
         """
         reply = self._reply
-        evicts = False
         try:
             frames = await self._begin(route)
         except ClosedError:
             raise
-        except PreviousResponseNotFound:
-            frames = reply.fail(_NOT_FOUND)
         except Exception as error:
-            evicts = True
             frames = reply.fail(_refusal_of(error))
         for frame in frames:
             await self._send(frame)
-        await self._keep(evicts=evicts)
+        await self._keep()
         self._released = True
         await self._send(reply.terminal)
 
     async def _begin(self, route: Callable[[dict[str, Any]], BackEnd]) -> list[str]:
         """Send all but the last frames, which are returned."""
         params, reply = self._params, self._reply
-        context = dump(params["input"]).encode()
+        context = _input_of(params)
         if self._previous is not None:
             history = await self._store.load_history(self._tenant, self._previous)
             context = _joined(history.data, context)
@@ -124,21 +121,22 @@ class Turn:
         reply.transcode(transcoder(params, back_end.dialect))
         body = request_body(params, context, back_end.dialect)
         try:
-            async with asyncio.timeout(None) as self._scope:
-                if self._cancelled:
-                    return reply.cancel()
+            async with asyncio.timeout(None) as scope:
+                self._scope = scope
                 await self._read(back_end, body)
         except TimeoutError:
-            if not self._cancelled:
+            if not scope.expired():
                 raise
-            return reply.cancel()
         finally:
-            self._scope = None
-        return reply.end()
+            self._waits = False
+        return reply.cancel() if self._cancelled else reply.end()
 
     async def _read(self, back_end: BackEnd, body: bytes) -> None:
         """Ask the back end and send its events on, up to the terminal one."""
         reply, timeouts = self._reply, self._timeouts
+        if self._cancelled:
+            return
+        self._waits = True
         try:
             source = await back_end.open(body)
         except RefusedError:
@@ -154,15 +152,18 @@ class Turn:
             max_duration=timeouts.duration,
         )
         async for batch in stream.batches():
+            self._waits = False
             frames = reply.take(batch)
             self._job.response_id = reply.response_id
             for frame in frames:
                 await self._send(frame)
             if reply.ended:
                 self._drains = True
+            if reply.ended or self._cancelled:
                 return
+            self._waits = True
 
-    async def _keep(self, *, evicts: bool) -> None:
+    async def _keep(self) -> None:
         """Store the response before anybody hears that it is there; forget what a failure has spoiled."""
         final = self._reply.final
         if final is not None:
@@ -177,13 +178,13 @@ class Turn:
             except Exception:
                 log.exception("a response could not be stored")
                 self._reply.revoke(NOT_KEPT)
-        elif evicts and self._previous is not None:
+        elif self._previous is not None and not self._cancelled:
             await self._store.forget(self._tenant, self._previous)
 
     def cancel(self) -> None:
         """End the response early, with a terminal event. One that has ended stays as it is."""
         self._cancelled = True
-        if self._scope is not None and not self._reply.ended:
+        if self._waits and self._scope is not None:
             self._scope.reschedule(asyncio.get_running_loop().time())
 
     def abandon(self, refusal: RefusedError) -> list[str]:
@@ -218,17 +219,22 @@ def _refusal_of(error: Exception) -> RefusedError:
     """What the client is told of an error."""
     match error:
         case RefusedError():
-            return error
+            refusal = error
+        case PreviousResponseNotFound():
+            refusal = _NOT_FOUND
         case ResponseError():
-            return _refusal_of_response(error)
+            refusal = _refusal_of_response(error)
         case StreamTimeout():
-            return RefusedError(f"{error}".capitalize() + ".", status=504, code="server_error")
+            message = f"{error}".capitalize() + "."
+            refusal = RefusedError(message, status=504, code="server_error")
         case IncompleteStream():
-            return RefusedError("The upstream broke off.", status=502, code="server_error")
+            refusal = RefusedError("The upstream broke off.", status=502, code="server_error")
         case LimitExceeded() | DecodeError():
-            return RefusedError("The upstream's stream cannot be read.", status=502, code="server_error")
-    log.error("a response failed", exc_info=error)
-    return BUG
+            refusal = RefusedError("The upstream's stream cannot be read.", status=502, code="server_error")
+        case _:
+            log.error("a response failed", exc_info=error)
+            refusal = BUG
+    return refusal
 
 
 def _refusal_of_response(error: ResponseError) -> RefusedError:
@@ -244,6 +250,13 @@ def _refusal_of_response(error: ResponseError) -> RefusedError:
     if status >= 500:
         return RefusedError("The upstream failed.", status=status, code="server_error")
     return RefusedError("The upstream's answer is no event stream.", status=502, code="server_error")
+
+
+def _input_of(params: dict[str, Any]) -> bytes:
+    try:
+        return dump(params["input"]).encode()
+    except ValueError as error:
+        raise RefusedError("'input' has a number that is too large.", param="input") from error
 
 
 def _joined(first: bytes, second: bytes) -> bytes:

@@ -121,12 +121,16 @@ def input_items(params: Json) -> list[Json]:
 
 
 def dump(value: Any) -> str:
-    """Compact JSON, as the text of a frame; escaped where a lone surrogate leaves no other way."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    """Compact JSON, as the text of a frame; escaped where a lone surrogate leaves no other way.
+
+    Raises:
+        ValueError: a number beyond all floats, such as a client's ``1e999``: JSON has no form for it.
+    """
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     try:
         text.encode()
     except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":"))
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text
 
 
