@@ -80,6 +80,12 @@ ASYNC_EVENTS_64K = replace(
 OPENAI = Row("openai", "openai drop-in: Responses, type and delta", ratios={OPENAI_TYPED: 20})
 OPENAI_CHAT = Row("openai-chat", "openai drop-in: chat, content of each chunk", ratios={OPENAI_TYPED: 20})
 
+FORWARD = Row(
+    "websocket-forward",
+    "a WebSocket frame forwarded, the forwarder's thread alone",
+    ratios={"two tasks + json of each frame": 1},
+)
+
 LINEAR = {
     "line": Row("linear-line", "64 MiB against 16 MiB: one line", 4.5, "×", "ratio"),
     "data-lines": Row("linear-data-lines", "64 MiB against 16 MiB: data lines", 4.5, "×", "ratio"),
@@ -125,6 +131,7 @@ ROWS: Final = {
         STORE_LOAD,
         STORE_DATA,
         STORE_JSON,
+        FORWARD,
         *LINEAR.values(),
         STORE_GROWTH,
         IMPORT,

@@ -42,8 +42,7 @@ class ClosedError(PenstockError):
 class Channel(ABC):
     """A WebSocket connection as the forwarder and the managed connection use it.
 
-    One task receives at a time. Sending waits while the peer's buffers are full; several tasks must take
-    turns.
+    One task receives at a time; several may send. Sending waits while the peer's buffers are full.
 
     Attributes:
         path, query: of the request; empty where this side made it.

@@ -101,7 +101,6 @@ class Forwarding:
         self._gate = Gate(limits, loop.time())
         self._flights = Flights()
         self._taps = TapQueue()
-        self._turn = asyncio.Lock()  # to send to the client
         self._attendant = Attendant(limits, self._put_off)
         self._upwards = 0
         self._downwards = 0
@@ -212,30 +211,29 @@ class Forwarding:
             error if isinstance(error, RefusedError) else RefusedError(f"{error}", code="invalid_request")
         )
         frame = error_frame(refusal)
-        self._watch_flights(Event(frame))
-        async with self._turn:
-            await self._client.send(frame)
+        self._look_at(frame)
+        await self._client.send(frame)
 
     async def _read_upstream(self, upstream: Channel) -> None:
         receive, send, time = upstream.receive, self._client.send, self._loop.time
-        sending = self._attendant.sending
+        sending, rewriter, look_at = self._attendant.sending, self._rewriter, self._look_at
         while True:
             message = await receive()
             if isinstance(message, str):
-                if self._rewriter is not None:
-                    message = self._rewriter.to_client(message)
-                self._watch_flights(Event(message))
-            async with self._turn:
-                sending["client"] = time()
-                await send(message)
-                sending.pop("client")
+                if rewriter is not None:
+                    message = rewriter.to_client(message)
+                look_at(message)
+            sending["client"] = time()
+            await send(message)
+            del sending["client"]
             self._downwards += 1
 
-    def _watch_flights(self, event: Event) -> None:
+    def _look_at(self, text: str) -> None:
+        event = Event(text)
         kind = event.type
-        self._flights.see(event, kind)
+        self._flights.see(event, kind, text)
         if kind in self._observed and self._on_event is not None:
-            self._taps.put(len(event.data), self._on_event, event)
+            self._taps.put(len(text), self._on_event, event)
 
     def _left(self, error: ClosedError) -> None:
         """Note that a side is gone."""
@@ -288,7 +286,7 @@ class Forwarding:
         if alone and not frames:
             frames = [error_frame(refusal)]
         for frame in frames:
-            self._watch_flights(Event(frame))
+            self._look_at(frame)
         await say(self._client, *frames)
 
 
