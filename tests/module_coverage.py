@@ -18,6 +18,8 @@ HERE: Final = Path(__file__).parent
 MODULES: Final = (
     *("errors", "sources", "stats", "timeouts", "pump", "stream_core", "stream", "harmony"),
     *(f"store/{name}" for name in ("base", "memory", "connection", "sqlite", "tables", "redis", "adapters")),
+    *(f"websocket/{name}" for name in ("attending", "closing", "flights", "lanes", "limits", "origins")),
+    *(f"websocket/{name}" for name in ("over_asgi", "over_websockets", "reply", "requests", "taps", "wire")),
 )
 """Modules of `penstock` of which every branch must be covered."""
 

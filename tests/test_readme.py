@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websocket_kit import asgi_server, ask, dial
 
 import penstock
 from penstock import errors
 from penstock.cli import COMMANDS
 from penstock.replay import ReplayServer
+from penstock.store import MemoryStore
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -46,6 +48,20 @@ def test_every_python_block_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest
         assert server.stats.completed == server.stats.requests - server.stats.websockets == 6
     text = names["final"]["output"][0]["content"][0]["text"]
     assert capsys.readouterr().out.count(text) == 4
+
+
+async def test_the_websocket_application_serves() -> None:
+    block = next(code for _, code in blocks("python") if "ManagedConnection" in code)
+    async with ReplayServer() as server:
+        names: dict[str, Any] = {
+            "MemoryStore": MemoryStore,
+            "key": "none",
+            "url": f"{server.base_url}/responses",
+        }
+        exec(block, names)  # noqa: S102
+        async with asgi_server("uvicorn", names["sockets"], lifespan="on") as url, dial(url) as client:
+            frames = await ask(client, model="replay-echo", input="well")
+    assert frames[-1]["response"]["output"][0]["content"][0]["text"] == "well"
 
 
 README_NAME = str(ROOT / "README.md")

@@ -210,6 +210,7 @@ class Histories(RuleBasedStateMachine):
     def counts(self) -> None:
         assert self.lanes.active == len(self.running) <= self.limits.max_active
         assert self.lanes.idle == (not self.running)
+        assert sorted(map(id, self.lanes.waiting)) == sorted(map(id, self.waiting))
 
 
 Histories.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

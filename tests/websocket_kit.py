@@ -37,15 +37,17 @@ async def websockets_server(
 
 
 @asynccontextmanager
-async def asgi_server(kind: Server, app: Any) -> AsyncIterator[str]:
-    """An ASGI server with the application `app`; its `ws://` address."""
+async def asgi_server(
+    kind: Server, app: Any, *, lifespan: Literal["on", "off"] = "off"
+) -> AsyncIterator[str]:
+    """An ASGI server with the application `app`; its `ws://` address. `lifespan` is for uvicorn alone."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     run: Any
     if kind.startswith("uvicorn"):
         ws: Any = "wsproto" if kind.endswith("wsproto") else "websockets-sansio"
-        config = uvicorn.Config(app, port=port, ws=ws, lifespan="off", log_level="critical")
+        config = uvicorn.Config(app, port=port, ws=ws, lifespan=lifespan, log_level="critical")
         served = uvicorn.Server(config)
         task = asyncio.create_task(served.serve())
 

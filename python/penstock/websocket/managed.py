@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from penstock._penstock import Event
 from penstock.errors import DecodeError, LimitExceeded, PenstockError
-from penstock.store import ConversationStore, MemoryStore
+from penstock.store import Bounds, ConnectionStore, ConversationStore, MemoryStore
 from penstock.websocket.attending import Attendant
 from penstock.websocket.back_ends import BackEnd
 from penstock.websocket.channels import Channel, ClosedError, open_channel
@@ -31,7 +31,6 @@ from penstock.websocket.opening import Authenticate, let_in, say, turn_away, tur
 from penstock.websocket.origins import Origins
 from penstock.websocket.reply import CANCELLED
 from penstock.websocket.requests import check
-from penstock.websocket.sessions import ConnectionStore
 from penstock.websocket.taps import TapQueue
 from penstock.websocket.turn import BUG, Turn, TurnTimeouts
 from penstock.websocket.wire import RefusedError, create_params, dump, error_frame, input_items, text_bytes
@@ -39,6 +38,9 @@ from penstock.websocket.wire import RefusedError, create_params, dump, error_fra
 __all__ = ["ManagedConnection", "ManagedLimits"]
 
 log = logging.getLogger("penstock.websocket")
+
+UNSTORED: Final = Bounds(max_turns=1_024, max_bytes=64 * 1024 * 1024)
+"""What a connection keeps of its own: the responses of ``"store": false``."""
 
 Route = Callable[[dict[str, Any]], BackEnd]
 
@@ -127,7 +129,7 @@ class ManagedConnection:
         self._turn = asyncio.Lock()
         self._attendant = Attendant(self._limits.connection, self._put_off)
         self._gate = Gate(self._limits.connection, loop.time())
-        self._store = ConnectionStore(self._shared)
+        self._store = ConnectionStore(self._shared, bounds=UNSTORED)
         entered = False
         try:
             opening = await let_in(

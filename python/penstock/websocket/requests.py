@@ -78,7 +78,7 @@ def request_body(params: Json, context: bytes, dialect: Literal["responses", "ch
         raise RefusedError(
             f"'{error.path}' is not supported by this model.", code="unsupported_parameter", param=error.path
         ) from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RefusedError("The request does not have the form of the API.") from error
 
 

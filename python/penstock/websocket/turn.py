@@ -17,13 +17,13 @@ from penstock.errors import (
     ResponseError,
     StreamTimeout,
 )
+from penstock.store import ConnectionStore
 from penstock.stream import AsyncStream
 from penstock.websocket.back_ends import BackEnd
 from penstock.websocket.channels import ClosedError
 from penstock.websocket.lanes import Job
 from penstock.websocket.reply import Reply
 from penstock.websocket.requests import echo, request_body, transcoder
-from penstock.websocket.sessions import ConnectionStore
 from penstock.websocket.wire import RefusedError, dump
 
 __all__ = ["Turn", "TurnTimeouts"]
@@ -179,7 +179,7 @@ class Turn:
                 log.exception("a response could not be stored")
                 self._reply.revoke(NOT_KEPT)
         elif self._previous is not None and not self._cancelled:
-            await self._store.forget(self._tenant, self._previous)
+            self._store.forget(self._tenant, self._previous)
 
     def cancel(self) -> None:
         """End the response early, with a terminal event. One that has ended stays as it is."""
