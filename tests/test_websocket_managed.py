@@ -1,4 +1,17 @@
-"""The WebSocket mode over HTTP back ends, on real sockets: sessions, lanes, faults, LiteLLM's mistakes."""
+"""The WebSocket mode over HTTP back ends, on real sockets: sessions, lanes, faults.
+
+What LiteLLM 1.106.2 gets wrong in its HTTP-backed handler, and the tests that show it right here:
+
+- Nothing is read while a response runs, so it cannot be cancelled and a client's leaving goes unnoticed:
+  `test_a_cancelled_response_ends_once`, `test_a_client_that_leaves_takes_its_upstream_along`.
+- Unknown messages are ignored, and JSON that is no object ends the connection: `test_a_wrong_message_...`.
+- Errors have no status, code or param, and no terminal: `test_one_terminal_...`, `test_errors_before_...`.
+- Null members are lost, and reasoning and custom calls from the history: `test_everything_a_model_says_...`.
+- An unknown `previous_response_id` is passed on, others' are read: `test_other_connections_and_tenants`.
+- A connection's key goes to whatever provider a model names: `test_credentials_stay_with_their_back_end`.
+- The input of a warm-up is lost: `test_a_warm_up_is_part_of_the_chain`.
+- Two requests at once, and connections of any age: `test_a_second_request_...`, `test_the_connection_...`.
+"""
 
 from __future__ import annotations
 
