@@ -19,7 +19,10 @@ MODULES: Final = (
     *("errors", "sources", "stats", "timeouts", "pump", "stream_core", "stream", "harmony"),
     *(f"store/{name}" for name in ("base", "memory", "connection", "sqlite", "tables", "redis", "adapters")),
     *(f"websocket/{name}" for name in ("attending", "closing", "flights", "lanes", "limits", "origins")),
-    *(f"websocket/{name}" for name in ("over_asgi", "over_websockets", "reply", "requests", "taps", "wire")),
+    *(
+        f"websocket/{name}"
+        for name in ("over_asgi", "over_websockets", "reply", "requests", "sealing", "taps", "wire")
+    ),
 )
 """Modules of `penstock` of which every branch must be covered."""
 

@@ -33,7 +33,7 @@ async def attend(late: list[RefusedError], seconds: float | None, side: str | No
 @pytest.mark.parametrize(("side", "code"), [("client", 1008), ("upstream", 1013)])
 async def test_a_side_that_takes_nothing(side: str, code: int) -> None:
     late: list[RefusedError] = []
-    assert await attend(late, 0.05, side, takes=5)
+    assert await attend(late, 0.05, side, takes=20)
     (refusal,) = late
     assert (refusal.code, refusal.close_code, refusal.status) == (f"{side}_too_slow", code, 504)
 
@@ -41,7 +41,7 @@ async def test_a_side_that_takes_nothing(side: str, code: int) -> None:
 @pytest.mark.parametrize("side", ["client", None])
 async def test_a_side_that_takes_its_time(side: str | None) -> None:
     late: list[RefusedError] = []
-    assert not await attend(late, 0.2, side, takes=0.1)
+    assert not await attend(late, 20, side, takes=0.05)
     assert late == []
 
 

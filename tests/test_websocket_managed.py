@@ -302,7 +302,7 @@ FAULTS = [
     *(f"{word}@{place}" for word in
       ("cut", "close", "reset", "error-event", "json-error", "malformed", "bad-utf8")
       for place in (0, 1, 2, 3, 5, 8, 13, 40)),
-    *(f"stall@{place}" for place in (0, 1, 3, 8)), "cut-bytes@1", "cut-bytes@100", "cut-bytes@1000",
+    *(f"stall@{place}" for place in (0, 3)), "cut-bytes@1", "cut-bytes@100", "cut-bytes@1000",
 ]  # fmt: skip
 """About eighty faults for each dialect."""
 
@@ -310,7 +310,7 @@ FAULTS = [
 @pytest.mark.parametrize("library", CLIENTS)
 @pytest.mark.parametrize("dialect", DIALECTS)
 async def test_one_terminal_whatever_the_upstream_does(dialect: str, library: str) -> None:
-    limits = ManagedLimits(timeouts=TurnTimeouts(idle=0.3), connection=ConnectionLimits(max_messages=None))
+    limits = ManagedLimits(timeouts=TurnTimeouts(idle=1.0), connection=ConnectionLimits(max_messages=None))
     async with place(dialect, library, limits=limits) as where, dial(where.url) as client:
         for fault in FAULTS:
             frames = await ask(client, model=f"replay-text+{fault}", input="x")
@@ -367,7 +367,7 @@ async def test_time_outs(timeouts: dict[str, float]) -> None:
         if "first_event" not in timeouts:
             frames = await ask(client, model="replay-text+stall@5", input="x")
             assert kinds(frames)[-1] == "response.failed"
-        await until(lambda: where.upstream.stats.active == 0, 2)
+        await until(lambda: where.upstream.stats.active == 0)
 
 
 # What clients get wrong.
@@ -461,7 +461,7 @@ async def test_a_second_request_does_not_disturb_the_first() -> None:
         assert len([frame for frame in frames if frame["type"].endswith("text.delta")]) == 40
 
 
-async def all_until(client: ClientConnection, terminals: int, seconds: float = 10) -> list[JSON]:
+async def all_until(client: ClientConnection, terminals: int, seconds: float = 30) -> list[JSON]:
     """Read until so many terminal frames have come."""
     frames: list[JSON] = []
     while terminals:
@@ -529,7 +529,7 @@ async def test_a_cancelled_response_ends_once(dialect: str, by: str) -> None:
         assert terminal["response"]["incomplete_details"] == {"reason": "cancelled"}
         assert terminal["response"]["output"][0]["content"][0]["text"] == text(frames)
         assert terminal["stream_id"] == "a"
-        await until(lambda: where.upstream.stats.aborted == 1, 2)
+        await until(lambda: where.upstream.stats.aborted == 1)
         # It is not continued, cannot be cancelled twice, and nothing of it leaks into what comes after.
         await client.send(json.dumps({"type": "response.cancel", **target}))
         id = terminal["response"]["id"]
@@ -584,7 +584,7 @@ async def test_a_client_that_leaves_takes_its_upstream_along(model: str, library
                 await client.close()
             else:
                 client.transport.abort()
-            await until(lambda: where.upstream.stats.active == 0, 1)
+            await until(lambda: where.upstream.stats.active == 0)
             assert where.upstream.stats.aborted == 3
         assert (await where.outcome()).by == "client"
 

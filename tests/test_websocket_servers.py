@@ -110,15 +110,15 @@ async def test_a_crowd_that_is_killed_leaves_nothing(server: Server, kind: Kind)
         for number, client in enumerate(clients):
             model = ("replay-text+rate=50", "replay-text+stall@4", "replay-text+delay=30")[number % 3]
             await client.send(json.dumps({"type": "response.create", "model": model, "input": "x"}))
-        await until(lambda: upstream.stats.active == CROWD, 20)
+        await until(lambda: upstream.stats.active == CROWD, 60)
         for client in seed.sample(clients, CROWD):
             if seed.random() < 0.5:
                 client.transport.abort()
             else:
                 await client.close()
         del clients, client
-        await until(lambda: upstream.stats.active == 0, 2)
-        await leaks.settled(2 + CROWD / 100)
+        await until(lambda: upstream.stats.active == 0)
+        await leaks.settled()
         async with dial(url) as client:
             assert (await ask(client, model="replay-echo", input="x"))[-1]["type"] == "response.completed"
 
@@ -137,7 +137,7 @@ async def test_a_crowd_that_never_reads_costs_little(server: Server, kind: Kind)
             client.transport.pause_reading()
             asked = {"type": "response.create", "model": "replay-text+tokens=100000", "input": "x"}
             await client.send(json.dumps(asked))
-        await until(lambda: upstream.stats.active == crowd, 20)
+        await until(lambda: upstream.stats.active == crowd, 60)
         await still(resident)
         assert upstream.stats.active == crowd  # all of them wait
         assert upstream.stats.completed == 1
@@ -145,12 +145,12 @@ async def test_a_crowd_that_never_reads_costs_little(server: Server, kind: Kind)
         assert resident() - before < crowd * 4_000_000
         for client in clients:
             client.transport.abort()
-        await until(lambda: upstream.stats.active == 0, 5)
+        await until(lambda: upstream.stats.active == 0)
 
 
 async def still(figure: Callable[[], int]) -> None:
     """Wait until a figure stops growing."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         before = -1
         while figure() > before + 100_000:
             before = figure()
@@ -172,5 +172,5 @@ async def test_a_client_that_never_reads_is_put_out_by_every_server() -> None:
             asked = {"type": "response.create", "model": "replay-text+tokens=100000", "input": "x"}
             await client.send(json.dumps(asked))
             await until(lambda: upstream.stats.active == 1)
-            await until(lambda: upstream.stats.active == 0, 10)
+            await until(lambda: upstream.stats.active == 0, 30)
             client.transport.abort()

@@ -78,7 +78,7 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     """Wait for a condition; fail if it does not come true."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - conditions of any kind
@@ -92,7 +92,7 @@ async def dial(url: str, **options: Any) -> AsyncIterator[ClientConnection]:
         yield connection
 
 
-async def close_of(connection: ClientConnection, seconds: float = 5.0) -> tuple[int, str]:
+async def close_of(connection: ClientConnection, seconds: float = 30.0) -> tuple[int, str]:
     """Read to the end; the code and reason it ended with."""
     async with asyncio.timeout(seconds):
         try:
@@ -102,7 +102,7 @@ async def close_of(connection: ClientConnection, seconds: float = 5.0) -> tuple[
             return (1006, "") if error.rcvd is None else (error.rcvd.code, error.rcvd.reason)
 
 
-async def all_of(connection: ClientConnection, seconds: float = 5.0) -> list[JSON]:
+async def all_of(connection: ClientConnection, seconds: float = 30.0) -> list[JSON]:
     """Read to the end; the frames before it."""
     frames = []
     async with asyncio.timeout(seconds):
@@ -113,13 +113,13 @@ async def all_of(connection: ClientConnection, seconds: float = 5.0) -> list[JSO
             return frames
 
 
-async def ask(connection: ClientConnection, seconds: float = 10.0, **params: Any) -> list[JSON]:
+async def ask(connection: ClientConnection, seconds: float = 30.0, **params: Any) -> list[JSON]:
     """Send a `response.create` and read its frames up to the terminal one."""
     await connection.send(json.dumps({"type": "response.create", **params}))
     return await answer(connection, seconds)
 
 
-async def answer(connection: ClientConnection, seconds: float = 10.0) -> list[JSON]:
+async def answer(connection: ClientConnection, seconds: float = 30.0) -> list[JSON]:
     """Read up to a terminal frame."""
     frames = []
     async with asyncio.timeout(seconds):
@@ -137,7 +137,7 @@ class Leaks:
         self._tasks = asyncio.all_tasks()
         self._files = descriptors()
 
-    async def settled(self, seconds: float = 2.0) -> None:
+    async def settled(self, seconds: float = 20.0) -> None:
         """Wait until nothing is left; fail, naming what is, if something stays."""
         try:
             await until(lambda: not self.tasks() and descriptors() <= self._files, seconds)

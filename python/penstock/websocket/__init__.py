@@ -17,6 +17,7 @@ from penstock.websocket.limits import ConnectionLimits
 from penstock.websocket.managed import ManagedConnection, ManagedLimits
 from penstock.websocket.opening import Opening
 from penstock.websocket.over_websockets import connect
+from penstock.websocket.sealing import SealedIds
 from penstock.websocket.turn import TurnTimeouts
 from penstock.websocket.wire import RefusedError
 
@@ -34,6 +35,7 @@ __all__ = [
     "Outcome",
     "RefusedError",
     "Rewriter",
+    "SealedIds",
     "TurnTimeouts",
     "connect",
     "forward",
