@@ -22,6 +22,8 @@ AGENTS: Final = "openai-agents handler + model_dump_json, on typed chunks"
 COPIED_LIST: Final = "dict of lists, copied (as LiteLLM)"
 DEQUE_COPY: Final = "OrderedDict of deques, copied (as TensorRT-LLM)"
 DEEP_COPY: Final = "deepcopy of the list"
+QUEUES: Final = "a queue a subscriber"
+STARLETTE: Final = "Starlette StreamingResponse"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,10 @@ SYNTHESIZE = Row(
 LINT = Row("lint", "lint, an event", 1_000)
 HARMONY = Row("harmony", "Harmony text to event-stream bytes, a token", 1_000)
 TRANSCODE = Row("transcode", "chat chunks to Responses bytes", 700, ratios={AGENTS: 100})
+
+RELAY = Row("relay", "Relay: pass an event through, accumulated")
+BROADCAST = Row("broadcast", "Broadcast: an event to one of 500 subscribers", 3_000)
+RESPONDING = Row("responding", "EventStreamResponse: an event to ASGI's send")
 
 ASYNC_BATCHES = Row("async-batches", "async for batch, on top of decoding", 30, figure="difference")
 ASYNC_EVENTS = Row("async-events", "async for event, on top of decoding", 150, figure="difference")
@@ -118,6 +124,9 @@ ROWS: Final = {
         SYNTHESIZE,
         LINT,
         HARMONY,
+        RELAY,
+        BROADCAST,
+        RESPONDING,
         TRANSCODE,
         ASYNC_BATCHES,
         ASYNC_BATCHES_64K,

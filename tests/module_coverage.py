@@ -23,10 +23,16 @@ MODULES: Final = (
         f"websocket/{name}"
         for name in ("over_asgi", "over_websockets", "reply", "requests", "sealing", "taps", "wire")
     ),
+    *("hooks", "broadcast", "subscription", "asgi/upstream", "asgi/policies", "asgi/failures", "asgi/editor"),
 )
 """Modules of `penstock` of which every branch must be covered."""
 
 TESTS: Final = {
+    "subscription": "test_broadcast.py",
+    "asgi/upstream": "test_asgi_response.py",
+    "asgi/policies": "test_asgi_response.py",
+    "asgi/failures": "test_asgi_response.py",
+    "asgi/editor": "test_hooks.py",
     "store/base": "test_store.py -k memory",
     "store/memory": "test_store.py -k memory",
     "store/sqlite": "test_store.py test_store_sqlite.py -k sqlite",

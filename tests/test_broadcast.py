@@ -237,6 +237,15 @@ async def test_whatever_happens_to_the_source_the_stream_ends(error: Exception) 
         await Broadcast().run(3)
 
 
+async def test_whoever_keeps_a_broadcast_is_told_of_its_end_once() -> None:
+    broadcast = Broadcast()
+    told: list[bool] = []
+    broadcast._on_end = lambda: told.append(broadcast.ended)
+    await broadcast.finish()
+    await broadcast.fail("again")
+    assert told == [True]
+
+
 async def test_a_source_is_published_whole() -> None:
     broadcast = Broadcast()
     await asyncio.gather(broadcast.run(Source(*RESPONSES)), read(broadcast.subscribe()))
@@ -413,6 +422,17 @@ async def test_one_task_at_a_time() -> None:
     reader.close()
     with pytest.raises(StopAsyncIteration):
         await waiting
+
+
+async def test_a_blocking_reader_may_leave_twice() -> None:
+    broadcast = Broadcast()
+    reader = broadcast.subscribe(policy="block", max_bytes=1)
+    publisher = asyncio.ensure_future(broadcast.publish(RESPONSES[0]))
+    await asyncio.sleep(0)
+    reader.close()
+    reader.close()
+    await publisher
+    assert not broadcast._blocking
 
 
 # ---- over ASGI

@@ -138,6 +138,24 @@ async def test_ids_are_the_tenant_s_on_every_replica(replica: Replicas) -> None:
         await there.open("r", tenant="a")
 
 
+async def test_two_replicas_cannot_open_one_id(replica: Replicas) -> None:
+    registries = [replica() for _ in range(5)]
+    opened = await asyncio.gather(*(each.open("r") for each in registries), return_exceptions=True)
+    assert sum(isinstance(each, ValueError) for each in opened) == 4
+
+
+async def test_without_redis_a_stream_can_be_opened(replica: Replicas, redis_server: RedisServer) -> None:
+    here = replica()
+    redis_server.kill()
+    try:
+        broadcast = await here.open("r")
+        await broadcast.publish(b"".join(RESPONSES))
+        await broadcast.finish()
+        assert payloads(await read(broadcast.subscribe(starting_after=-1))) == payloads(b"".join(RESPONSES))
+    finally:
+        redis_server.start()
+
+
 async def test_a_failure_is_told_on_every_replica(replica: Replicas) -> None:
     here, there = replica(), replica()
     broadcast = await here.open("r")

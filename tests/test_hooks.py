@@ -111,6 +111,28 @@ async def test_a_failed_response_of_the_upstream_is_an_end_of_its_own() -> None:
     assert (name, final["status"]) == ("complete", "failed")
 
 
+async def test_a_request_that_is_given_up_is_told() -> None:
+    told, client = Told(), Client()
+    call = asyncio.ensure_future(served(Source(*RESPONSES[:9], 30.0), told, client=client))
+    while len(client.bodies) < 9:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    [(name, error)] = told.calls
+    assert (name, type(error)) == ("error", ClientDisconnected)
+    assert error.partial["status"] == "in_progress"
+
+
+async def test_only_the_first_end_counts() -> None:
+    told = Told()
+    hooks = Hooks([told])
+    await hooks.complete({})
+    await hooks.error(ValueError())
+    await hooks.complete({})
+    assert [name for name, _ in told.calls] == ["complete"]
+
+
 # ---- events
 
 

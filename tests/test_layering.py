@@ -43,7 +43,7 @@ JSON_READERS = {
 
 THIRD_PARTY = {
     "httpx": ("demo", "session.over_http"),
-    "redis": ("store.redis", "gateway.background"),
+    "redis": ("store.redis", "gateway.background", "broadcasts"),
     "rich": ("demo",),
     "starlette": ("asgi",),
     "websockets": ("replay.frames", "websocket.over_websockets", "session.over_websocket"),

@@ -137,12 +137,10 @@ class RedisBroadcasts(Broadcasts):
             RuntimeError: there are too many, and none of them has ended.
         """
         name = self._name((tenant, id))
-        if (tenant, id) in self._streams or await self._client.exists(name):
+        if (tenant, id) in self._streams or not await self._begin(name):
             raise ValueError("there is a broadcast of this id")
-        write = partial(self._write, name)
-        published = _Published(write, dialect=dialect, limits=limits)
+        published = _Published(partial(self._write, name), dialect=dialect, limits=limits)
         self._keep((tenant, id), published)
-        await write([{b"begin": b"1"}], ended=False)
         self._published[name] = published
         if self._renewer is None or self._renewer.done():
             self._renewer = asyncio.get_running_loop().create_task(self._renew())
@@ -180,6 +178,22 @@ class RedisBroadcasts(Broadcasts):
             data = part.encode("utf-8", "surrogatepass")
             digest.update(len(data).to_bytes(8, "big") + data)
         return self._prefix + digest.hexdigest()
+
+    async def _begin(self, name: str) -> bool:
+        """Write a stream's first entry; whether it is the first."""
+        from redis.exceptions import ResponseError  # noqa: PLC0415 - only who has a client has it
+
+        try:
+            # Two replicas cannot both add an entry of the same number.
+            await self._client.xadd(name, {b"begin": b"1"}, id="0-1")
+            await self._client.pexpire(name, int(self._lease * 1000))
+        except ResponseError as error:
+            if "equal or smaller" in str(error):
+                return False
+            raise
+        except Exception as error:
+            log.warning("a broadcast could not be written to Redis: %s", type(error).__name__)
+        return True
 
     async def _write(self, name: str, entries: list[dict[bytes, bytes]], *, ended: bool) -> None:
         seconds = self._ttl if ended else self._lease

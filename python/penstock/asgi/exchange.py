@@ -20,20 +20,18 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from penstock._penstock import Decoder, Limits, Relay, write_events
+from penstock._penstock import Limits, Relay
+from penstock.asgi.editor import Editor
+from penstock.asgi.failures import is_document, is_upstream_s, refusal, words
 from penstock.asgi.policies import Cancel, Detach, DisconnectPolicy, Drain, KeepAlive
 from penstock.asgi.upstream import Upstream, open_upstream
 from penstock.errors import (
     MAX_BODY_BYTES,
     ClientDisconnected,
-    GuardFailed,
     IncompleteStream,
-    LimitExceeded,
-    PenstockError,
-    ResponseError,
     StreamTimeout,
 )
-from penstock.stream_core import CLIENTS, response_error
+from penstock.stream_core import response_error
 from penstock.timeouts import Timeouts
 
 if TYPE_CHECKING:
@@ -127,7 +125,7 @@ class Exchange:
             await worker
             return
         _detached.add(worker)
-        end = loop.call_later(ttl, self._stop, self._disconnected())
+        end = loop.call_later(ttl, lambda: self._stop(self._left()))
         worker.add_done_callback(lambda _worker: end.cancel())
         worker.add_done_callback(_report)
 
@@ -147,6 +145,10 @@ class Exchange:
                     failure = await self._forward_all()
             except TimeoutError as error:
                 failure = self._verdict or error
+            except asyncio.CancelledError:
+                # The server gives the request up; what had come is the hooks' to know.
+                await self._hooks.error(self._left())
+                raise
             if failure is not None:
                 await self._conclude(failure)
         finally:
@@ -157,7 +159,7 @@ class Exchange:
         """Forward to the end; what went wrong with the upstream."""
         try:
             upstream = await self._open()
-            if upstream.http is not None and _is_document(upstream.http):
+            if upstream.http is not None and is_document(upstream.http):
                 return await self._read_document(upstream)
             return await self._forward_from(upstream)
         except Exception as error:
@@ -234,7 +236,7 @@ class Exchange:
         if isinstance(failure, ClientDisconnected) and not self._gone:
             await self._finish(b"")  # a broadcast has given this subscriber up; the stream itself goes on
         elif not self._gone:
-            code, message = _words(failure)
+            code, message = words(failure)
             # Whoever does not take the end in time is gone, too.
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.write_timeout):
@@ -242,7 +244,7 @@ class Exchange:
                         await self._finish(self._relay.fail(message, code=code))
                     else:
                         await self._refuse(failure, code, message)
-        if not _is_upstream_s(failure):
+        if not is_upstream_s(failure):
             raise failure
 
     async def _read_document(self, upstream: Upstream) -> Exception:
@@ -289,6 +291,8 @@ class Exchange:
 
     async def _finish(self, data: bytes) -> None:
         await self._write(data)
+        if self._beat is not None:
+            await self._beat
         if not self._gone:
             if not self._started:
                 await self._start()
@@ -298,7 +302,7 @@ class Exchange:
     async def _refuse(self, failure: Exception, code: str, message: str) -> None:
         """Answer with an HTTP error, as nothing has been written."""
         self._started = True
-        status, body, media_type = _refusal(failure, code, message)
+        status, body, media_type = refusal(failure, code, message)
         headers = [(b"content-type", media_type.encode("latin-1")), (b"content-length", b"%d" % len(body))]
         with suppress(OSError):
             await self._send({"type": "http.response.start", "status": status, "headers": headers})
@@ -330,7 +334,7 @@ class Exchange:
         self._gone = True
         policy = self._settings.on_disconnect
         if isinstance(policy, Cancel):
-            self._stop(self._disconnected())
+            self._stop(self._left())
         elif isinstance(policy, Drain):
             self._drained_by = monotonic() + policy.seconds
             return True
@@ -366,7 +370,7 @@ class Exchange:
     async def _drop(self) -> None:
         """Give the client up: it has left, or takes nothing any more."""
         self._gone = True
-        self._stop(self._disconnected())
+        self._stop(self._left())
 
     async def _keep_alive(self) -> None:
         self._beat = asyncio.get_running_loop().create_future()
@@ -394,32 +398,10 @@ class Exchange:
             with suppress(RuntimeError):  # it is past what can be interrupted
                 self._interrupt.reschedule(asyncio.get_running_loop().time())
 
-    def _disconnected(self) -> ClientDisconnected:
-        return ClientDisconnected("the client left before the stream had ended")
-
-
-class Editor:
-    """Shows the events of a stream to the hooks; frames that they leave alone pass as they came."""
-
-    __slots__ = ("_decoder", "_frames", "_hooks")
-
-    def __init__(self, hooks: Hooks, limits: Limits) -> None:
-        self._hooks = hooks
-        self._frames = Relay(dialect=None, limits=limits)
-        self._decoder = Decoder(limits=limits, sentinel=None)
-
-    async def feed(self, chunk: bytes) -> bytes:
-        """The whole frames of a chunk as the hooks want them."""
-        return await self._edit(self._frames.feed(chunk))
-
-    async def finish(self) -> bytes:
-        """The last frame, if only its end is missing."""
-        return await self._edit(self._frames.finish())
-
-    async def _edit(self, frames: bytes) -> bytes:
-        events = self._decoder.feed(frames) if frames else []
-        edited = await self._hooks.edit(events) if events else None
-        return frames if edited is None else write_events(edited)
+    def _left(self) -> ClientDisconnected:
+        return ClientDisconnected(
+            "the client left before the stream had ended", partial=self._relay.snapshot()
+        )
 
 
 def _late(source: Callable[[Any], Any], exchange: Exchange) -> Any:
@@ -430,47 +412,3 @@ def _report(worker: asyncio.Task[None]) -> None:
     _detached.discard(worker)
     if not worker.cancelled() and (error := worker.exception()) is not None:
         log.error("a detached stream failed with %s", type(error).__name__)
-
-
-def _is_document(http: Any) -> bool:
-    return http.status >= 400 or "json" in http.media_type.replace("ndjson", "") or "html" in http.media_type
-
-
-def _is_upstream_s(failure: Exception) -> bool:
-    """Whether a failure tells of the upstream, and not of the application's own code."""
-    package = type(failure).__module__.partition(".")[0]
-    return isinstance(failure, PenstockError | OSError) or package in CLIENTS
-
-
-def _words(failure: Exception) -> tuple[str, str]:
-    """Code and message for the client; words of the upstream and of foreign exceptions stay here."""
-    if isinstance(failure, GuardFailed):
-        return failure.code, str(failure)
-    if isinstance(failure, StreamTimeout):
-        return "timeout", str(failure)
-    if isinstance(failure, ResponseError):
-        return failure.code or failure.type or "server_error", str(failure)
-    if isinstance(failure, IncompleteStream | LimitExceeded):
-        return "server_error", str(failure)
-    if isinstance(failure, TimeoutError):
-        return "timeout", "the upstream took too long"
-    return "server_error", "the upstream failed"
-
-
-def _refusal(failure: Exception, code: str, message: str) -> tuple[int, bytes, str]:
-    """Status, body and media type of the HTTP error that a failure is."""
-    if isinstance(failure, ResponseError) and (failure.status or 0) >= 400 and failure.error is not None:
-        return failure.status or 502, failure.body, "application/json"
-    status = 502
-    if isinstance(failure, ResponseError):
-        status = failure.status if failure.status and failure.status >= 400 else 502
-    elif isinstance(failure, TimeoutError):
-        status = 504
-    elif isinstance(failure, GuardFailed):
-        status = 400
-    elif not _is_upstream_s(failure):
-        status = 500
-    # The relay knows how an error is written; in a dialect without events it is the whole body.
-    framed = Relay(dialect="chat").fail(message, code=code)
-    [event, _done] = Decoder(sentinel=None).feed(framed)
-    return status, event.data, "application/json"
