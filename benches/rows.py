@@ -24,6 +24,8 @@ DEQUE_COPY: Final = "OrderedDict of deques, copied (as TensorRT-LLM)"
 DEEP_COPY: Final = "deepcopy of the list"
 QUEUES: Final = "a queue a subscriber"
 STARLETTE: Final = "Starlette StreamingResponse"
+PIPECAT: Final = "json.dumps + hashlib (as pipecat)"
+BASE64_IDS: Final = "base64 in Python (as LiteLLM)"
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,19 @@ STORE_GROWTH = Row(
     "store-growth", "MemoryStore: append to 10,000 turns against append to 10", 1.5, "×", "ratio"
 )
 
+HASH = Row("hash-items", "hash_items: 100 items, 60 KB", ratios={PIPECAT: 4})
+HASH_ALONE = Row("hash-alone", "hash_items against SHA-256 of its text alone", 1.3, "×", "ratio")
+HASH_JSON = Row("hash-json", "hash_json: the same items as text")
+CHAIN_SHORT = Row("chain-100", "PrefixChain: one new item on 100", 2_000, ratios={PIPECAT: 100})
+CHAIN_LONG = Row("chain-10000", "PrefixChain: one new item on 10,000", 2_000, ratios={PIPECAT: 10_000})
+
+SEAL = Row("seal", "seal an id", 1_000)
+OPEN = Row("open", "open a sealed id", 1_000)
+ENCODE = Row("litellm-encode", "encode an id as LiteLLM does")
+DECODE_ID = Row("litellm-decode", "decode an id as LiteLLM does")
+REWRITE = Row("rewrite", "rewrite the id in response.created", 300)
+PASS = Row("rewrite-pass", "rewrite an event without a response")
+
 IMPORT = Row("import", "import penstock, on top of starting Python", 30, "ms", "difference")
 WHEEL = Row("wheel", "size of the wheel", 3, "MB")
 
@@ -143,6 +158,17 @@ ROWS: Final = {
         FORWARD,
         *LINEAR.values(),
         STORE_GROWTH,
+        HASH,
+        HASH_ALONE,
+        HASH_JSON,
+        CHAIN_SHORT,
+        CHAIN_LONG,
+        SEAL,
+        OPEN,
+        ENCODE,
+        DECODE_ID,
+        REWRITE,
+        PASS,
         IMPORT,
         WHEEL,
     )

@@ -88,6 +88,28 @@ HARMONY: Final = (
 )
 """Texts of gpt-oss, for `harmony`."""
 
+IDS: Final = (
+    b"resp_00ff",
+    b"msg_1",
+    b"chatcmpl-1",
+    b"resp_YTtiO2M=",
+    b"resp_bGl0ZWxsbTpjdXN0b21fbGxtX3Byb3ZpZGVyOm87bW9kZWxfaWQ6bTtyZXNwb25zZV9pZDpyZXNwXzE=",
+    b"encitem_bGl0ZWxsbTptb2RlbF9pZDpkZXAtMTtpdGVtX2lkOnJzXzE=",
+    b"litellm_enc:bW9kZWxfaWQ6ZGVwLTE=;gAAAA==",
+)
+"""Ids, for `ids_open`; see there."""
+
+FIXED: Final = {
+    "emit_parse": [bytes([options]) + b"\xff".join(CALLS) for options in range(8)],
+    "harmony": [bytes([options, 0x55]) + text for options in range(0, 128, 5) for text in HARMONY],
+    "ids_open": [bytes([options]) + id for options in range(32) for id in IDS],
+    "synthesize": [
+        *(bytes([choice, 4]) + b"\xff".join(ITEMS) for choice in range(64)),
+        *(bytes([0x80 | 0x10 * n, 2]) + json.dumps(RESPONSE).encode() for n in range(4)),
+    ],
+}
+"""The inputs of targets for which no vector was made."""
+
 ENVIRONMENT: Final = {
     "RUSTC_BOOTSTRAP": "1",  # cargo-fuzz asks for flags that stable hides
     "RUST_BACKTRACE": "0",  # the failed assertion says what is wrong; the input reproduces it
@@ -171,23 +193,20 @@ def seeds(target: str) -> Iterator[bytes]:
             if row["maximum"] < 32:
                 head = bytes([row.get("framing") == "ndjson", place | row["maximum"] << 3, 2, 5, 1])
                 yield from (head + row[side].encode() for side in ("within", "above"))
-    elif target == "json_scan":
+    elif target in ("json_scan", "canonical_json"):
         yield from texts
         yield from (b"\0".join(chunks) for chunks in chats)
     elif target == "partial":
         yield from (bytes([2, 1, 3]) + text for text in texts)
-    elif target == "emit_parse":
-        yield from (bytes([options]) + b"\xff".join(CALLS) for options in range(8))
-    elif target == "harmony":
-        yield from (bytes([options, 0x55]) + text for options in range(0, 128, 5) for text in HARMONY)
-    elif target == "synthesize":
-        yield from (bytes([choice, 4]) + b"\xff".join(ITEMS) for choice in range(64))
-        yield from (bytes([0x80 | 0x10 * n, 2]) + json.dumps(RESPONSE).encode() for n in range(4))
+    elif target in FIXED:
+        yield from FIXED[target]
     elif target == "events_any":
         yield from texts
         yield from map(as_stream, chats)
     else:
-        heads = (bytes([n % 128, 0x55 * (n % 3)]) if target == "transcode" else b"" for n in count())
+        heads = (
+            bytes([n % 128, 0x55 * (n % 3)]) if target in ("transcode", "rewrite") else b"" for n in count()
+        )
         yield from (head + as_stream(chunks) for head, chunks in zip(heads, chats, strict=False))
 
 

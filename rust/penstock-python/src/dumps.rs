@@ -7,6 +7,7 @@
 #![allow(unsafe_code, reason = "characters are read in place")]
 
 use std::cmp::Ordering;
+use std::rc::Rc;
 
 use penstock::json::{Out, write_float, write_latin1, write_utf16, write_utf32};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -27,7 +28,7 @@ pub(crate) fn dump<O: Out>(
     allow_nan: bool,
     out: &mut O,
 ) -> PyResult<()> {
-    let mut writer = Writer { out, allow_nan, members: Vec::new(), outside: Vec::new(), base: depth };
+    let mut writer = Writer { out, allow_nan, values: Vec::new(), shapes: Vec::new(), depth };
     writer.value(object).map_err(|fault| fault.raise(object.py()))
 }
 
@@ -42,7 +43,7 @@ enum What<'py> {
     Reason(&'static str, String),
     /// What the object's own code raised.
     Raised(PyErr),
-    /// Containers nest too deep; these are they, the outermost first.
+    /// Containers nest too deep; these are they, the innermost first.
     Deep(Vec<Bound<'py, PyAny>>),
 }
 
@@ -75,7 +76,7 @@ impl<'py> Fault<'py> {
         let (reason, words) = match self.what {
             What::Raised(error) => return error,
             What::Reason(reason, words) => (reason, words),
-            What::Deep(open) => match first_return(&open) {
+            What::Deep(mut open) => match first_return(&mut open) {
                 Some(place) => {
                     self.path.drain(..self.path.len().saturating_sub(place));
                     ("cycle", "a container holds itself".to_owned())
@@ -91,8 +92,9 @@ impl<'py> Fault<'py> {
     }
 }
 
-/// The place of the first container that is one of those around it.
-fn first_return(open: &[Bound<'_, PyAny>]) -> Option<usize> {
+/// The place, counted from outside, of the first container that is one of those around it.
+fn first_return(open: &mut [Bound<'_, PyAny>]) -> Option<usize> {
+    open.reverse();
     open.iter().enumerate().position(|(place, inner)| open.iter().take(place).any(|outer| outer.is(inner)))
 }
 
@@ -120,13 +122,24 @@ type Written<'py> = Result<(), Fault<'py>>;
 struct Writer<'a, 'py, O> {
     out: &'a mut O,
     allow_nan: bool,
-    /// Members of the dicts that are being written, the innermost dict's last.
-    members: Vec<(Bound<'py, PyString>, Bound<'py, PyAny>)>,
-    /// The containers that stand open.
-    outside: Vec<Bound<'py, PyAny>>,
-    /// How many stand open around the object.
-    base: usize,
+    /// Values of the dicts that are being written, the innermost dict's last.
+    values: Vec<Bound<'py, PyAny>>,
+    /// Of the dicts that were written, those to know again.
+    shapes: Vec<Rc<Shape<'py>>>,
+    /// How many containers stand open.
+    depth: usize,
 }
+
+/// The keys of a dict in its own order, and how they are written. Dicts of one list mostly have the same keys: not
+/// only equal ones, but the same objects, which are kept alive here so that no other takes their place in memory.
+struct Shape<'py> {
+    keys: Vec<Bound<'py, PyString>>,
+    /// The places of the keys in the order of the text, each with what stands before its value.
+    order: Vec<(usize, Vec<u8>)>,
+}
+
+/// How many shapes are kept, which are looked at one after the other.
+const SHAPES: usize = 8;
 
 impl<'py, O: Out> Writer<'_, 'py, O> {
     fn value(&mut self, object: &Bound<'py, PyAny>) -> Written<'py> {
@@ -181,20 +194,24 @@ impl<'py, O: Out> Writer<'_, 'py, O> {
     }
 
     /// Writes a container with `inside`, unless too many stand open.
+    #[inline]
     fn within(
         &mut self,
         container: &Bound<'py, PyAny>,
         inside: impl FnOnce(&mut Self) -> Written<'py>,
     ) -> Written<'py> {
-        if self.base + self.outside.len() >= DEPTH {
-            let mut open = std::mem::take(&mut self.outside);
-            open.push(container.clone());
-            return Err(Fault { what: What::Deep(open), path: Vec::new() });
+        if self.depth >= DEPTH {
+            return Err(Fault { what: What::Deep(vec![container.clone()]), path: Vec::new() });
         }
-        self.outside.push(container.clone());
-        inside(self)?;
-        self.outside.pop();
-        Ok(())
+        self.depth += 1;
+        let written = inside(self);
+        self.depth -= 1;
+        written.map_err(|mut fault| {
+            if let What::Deep(open) = &mut fault.what {
+                open.push(container.clone());
+            }
+            fault
+        })
     }
 
     fn list(&mut self, list: &Bound<'py, PyList>) -> Written<'py> {
@@ -255,37 +272,68 @@ impl<'py, O: Out> Writer<'_, 'py, O> {
             return Ok(());
         }
         self.within(dict.as_any(), |writer| {
-            let first = writer.members.len();
-            if !dict.is_exact_instance_of::<PyDict>() || !writer.gather(dict) {
-                writer.members.truncate(first);
-                return writer.items(dict);
-            }
-            if let Some(own) = writer.members.get_mut(first..) {
-                own.sort_by(|(one, _), (other, _)| compare(one, other));
-            }
-            writer.out.byte(b'{');
-            for place in first.. {
-                let Some((key, value)) = writer.members.get(place).cloned() else { break };
-                if place > first {
-                    writer.out.write(b", ");
-                }
-                write_string(&key, writer.out)?;
-                writer.out.write(b": ");
-                writer.value(&value).map_err(|fault| fault.at(Step::Key(key.into_any())))?;
-            }
-            writer.members.truncate(first);
-            writer.out.byte(b'}');
-            Ok(())
+            let first = writer.values.len();
+            let written = match writer.shape(dict)? {
+                Some(shape) => writer.members(&shape, first),
+                None => writer.items(dict),
+            };
+            writer.values.truncate(first);
+            written
         })
     }
 
-    /// Appends the members of a dict; false if not all keys are plain strings.
-    fn gather(&mut self, dict: &Bound<'py, PyDict>) -> bool {
-        for (key, value) in dict {
-            let Ok(key) = key.cast_into_exact::<PyString>() else { return false };
-            self.members.push((key, value));
+    /// Writes the members of a dict whose values were gathered from `first` on.
+    fn members(&mut self, shape: &Shape<'py>, first: usize) -> Written<'py> {
+        for (place, before) in &shape.order {
+            self.out.write(before);
+            let Some(value) = self.values.get(first + place).cloned() else { break };
+            self.value(&value).map_err(|fault| {
+                let key = shape.keys.get(*place).map(|key| key.clone().into_any());
+                fault.at(key.map_or(Step::Index(*place), Step::Key))
+            })?;
         }
-        true
+        self.out.byte(b'}');
+        Ok(())
+    }
+
+    /// Gathers the values of a dict and gives its shape; None if it is no plain dict, or not all keys are plain strings.
+    fn shape(&mut self, dict: &Bound<'py, PyDict>) -> Result<Option<Rc<Shape<'py>>>, Fault<'py>> {
+        if !dict.is_exact_instance_of::<PyDict>() {
+            return Ok(None);
+        }
+        let first = self.values.len();
+        let length = dict.len();
+        let mut known: Option<usize> = None;
+        let mut keys = Vec::new();
+        for (place, (key, value)) in dict.iter().enumerate() {
+            if place == 0 {
+                known = self.shapes.iter().position(|shape| {
+                    shape.keys.len() == length && shape.keys.first().is_some_and(|first| first.is(&key))
+                });
+            }
+            self.values.push(value);
+            if let Some(shape) = known.and_then(|known| self.shapes.get(known)) {
+                if shape.keys.get(place).is_some_and(|known| known.is(&key)) {
+                    continue;
+                }
+                // Another shape after all; what was passed over is the same.
+                keys.extend(shape.keys.iter().take(place).cloned());
+                known = None;
+            }
+            let Ok(key) = key.cast_into_exact::<PyString>() else { return Ok(None) };
+            keys.push(key);
+        }
+        if let Some(shape) = known.and_then(|known| self.shapes.get(known)) {
+            return Ok(Some(Rc::clone(shape)));
+        }
+        let shape = Rc::new(Shape::new(keys)?);
+        if self.values.len() - first <= 32 {
+            if self.shapes.len() == SHAPES {
+                self.shapes.pop();
+            }
+            self.shapes.insert(0, Rc::clone(&shape));
+        }
+        Ok(Some(shape))
     }
 
     /// Writes a dict by way of its `items()`, which Python sorts.
@@ -337,6 +385,21 @@ impl<'py, O: Out> Writer<'_, 'py, O> {
         self.value(key)?;
         self.out.byte(b'"');
         Ok(())
+    }
+}
+
+impl<'py> Shape<'py> {
+    fn new(keys: Vec<Bound<'py, PyString>>) -> PyResult<Self> {
+        let mut sorted: Vec<(usize, &Bound<'py, PyString>)> = keys.iter().enumerate().collect();
+        sorted.sort_by(|(_, one), (_, other)| compare(one, other));
+        let mut order = Vec::with_capacity(sorted.len());
+        for (number, (place, key)) in sorted.into_iter().enumerate() {
+            let mut before = if number == 0 { b"{".to_vec() } else { b", ".to_vec() };
+            write_string(key, &mut before)?;
+            before.extend_from_slice(b": ");
+            order.push((place, before));
+        }
+        Ok(Self { keys, order })
     }
 }
 

@@ -14,6 +14,7 @@ use crate::given::unknown;
 use crate::ids::{Parts, codec_of, invalid, parts, with_text};
 use crate::limits::Limits;
 use crate::partial::with_utf8;
+use crate::strings::ascii;
 
 /// Rewrites the ids in messages and streams; every other byte stays as it is.
 ///
@@ -130,6 +131,9 @@ impl IdRewriter {
             }
             if let Ok(text) = message.cast::<PyString>() {
                 let Some(out) = with_utf8(text, rewrite)? else { return Ok(message.clone()) };
+                if out.is_ascii() {
+                    return Ok(ascii(py, &out)?.into_any());
+                }
                 return match std::str::from_utf8(&out) {
                     Ok(text) => Ok(PyString::new(py, text).into_any()),
                     Err(_) => PyBytes::new(py, &out).call_method1("decode", ("utf-8", "surrogatepass")),

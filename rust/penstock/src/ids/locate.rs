@@ -87,6 +87,7 @@ impl Task for Locate<'_> {
     #[inline(always)]
     fn run<B: Backend>(self) -> Self::Output {
         let Self { message, found } = self;
+        let escapes = memchr::memchr(b'\\', message).is_some();
         let mut tokens = Tokens::<B>::new(message);
         if tokens.pull().byte != b'{' {
             return Err(Invalid);
@@ -109,7 +110,7 @@ impl Task for Locate<'_> {
                     return Err(Invalid);
                 }
                 let raw = message.get(start..tokens.end_before(colon.at) - 1).unwrap_or_default();
-                key = if raw.contains(&b'\\') { RawStr::checked(raw).decoded() } else { Cow::Borrowed(raw) };
+                key = if escapes { unescaped(raw) } else { Cow::Borrowed(raw) };
                 value = tokens.pull();
             }
             match value.byte {
@@ -166,6 +167,11 @@ impl Task for Locate<'_> {
             }
         }
     }
+}
+
+#[inline(never)]
+fn unescaped(raw: &[u8]) -> Cow<'_, [u8]> {
+    if raw.contains(&b'\\') { RawStr::checked(raw).decoded() } else { Cow::Borrowed(raw) }
 }
 
 #[cfg(test)]

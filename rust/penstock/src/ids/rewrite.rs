@@ -88,6 +88,10 @@ impl Rewriter {
         let mut copied = 0;
         let start = out.len();
         let written = self.each(message, |replaced| {
+            if copied == 0 {
+                // An id of ours is some hundred bytes longer than an upstream's.
+                out.reserve(message.len() + 128);
+            }
             out.extend_from_slice(message.get(copied..replaced.place.start).unwrap_or_default());
             out.extend_from_slice(replaced.by);
             copied = replaced.place.end;

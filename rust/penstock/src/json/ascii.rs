@@ -17,6 +17,14 @@ pub trait Out {
     fn byte(&mut self, byte: u8) {
         self.write(&[byte]);
     }
+
+    /// Appends a string that needs no escapes, with its quotes.
+    #[inline]
+    fn quoted(&mut self, plain: &[u8]) {
+        self.byte(b'"');
+        self.write(plain);
+        self.byte(b'"');
+    }
 }
 
 impl Out for Vec<u8> {
@@ -32,21 +40,21 @@ const LONG: usize = 64;
 /// How many bytes at the start of `text` stand for themselves inside an ASCII string.
 #[inline]
 pub(crate) fn plain_prefix(text: &[u8]) -> usize {
-    if text.len() < LONG { Plain(text).count() } else { dispatch(Plain(text)) }
+    if text.len() < LONG { Plain(text).count::<16>() } else { dispatch(Plain(text)) }
 }
 
 struct Plain<'a>(&'a [u8]);
 
 impl Plain<'_> {
     #[inline(always)]
-    fn count(self) -> usize {
+    fn count<const WIDTH: usize>(self) -> usize {
         let mut count = 0;
         // Whole chunks are judged at once, which the compiler turns into wide compares.
-        for chunk in self.0.chunks_exact(32) {
-            if chunk.iter().fold(0, |found, &byte| found | u8::from(!is_plain(byte))) != 0 {
+        for chunk in self.0.chunks_exact(WIDTH) {
+            if chunk.iter().fold(false, |found, &byte| found | !is_plain(byte)) {
                 break;
             }
-            count += 32;
+            count += WIDTH;
         }
         let rest = self.0.get(count..).unwrap_or_default();
         count + rest.iter().position(|&byte| !is_plain(byte)).unwrap_or(rest.len())
@@ -58,7 +66,7 @@ impl Task for Plain<'_> {
 
     #[inline(always)]
     fn run<B: Backend>(self) -> usize {
-        self.count()
+        self.count::<64>()
     }
 }
 
@@ -72,14 +80,26 @@ const fn is_plain(byte: u8) -> bool {
 /// Writes a string of code points below 256, one a byte, with its quotes.
 #[inline]
 pub fn write_latin1(text: &[u8], out: &mut impl Out) {
+    let length = plain_prefix(text);
+    if length == text.len() {
+        return out.quoted(text);
+    }
+    write_special_latin1(text, length, out);
+}
+
+/// The rest of [`write_latin1`], for a string of which only the first `length` bytes are plain.
+#[inline(never)]
+fn write_special_latin1(text: &[u8], length: usize, out: &mut impl Out) {
     out.byte(b'"');
     let mut rest = text;
+    let mut length = length;
     loop {
-        let (plain, other) = rest.split_at(plain_prefix(rest));
+        let (plain, other) = rest.split_at(length);
         out.write(plain);
         let Some((&special, after)) = other.split_first() else { break };
         write_unit(u16::from(special), out);
         rest = after;
+        length = plain_prefix(rest);
     }
     out.byte(b'"');
 }

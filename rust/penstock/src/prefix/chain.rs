@@ -210,6 +210,12 @@ impl Out for Measured<'_> {
         self.length += bytes.len() as u64;
         self.hasher.write(bytes);
     }
+
+    #[inline]
+    fn quoted(&mut self, plain: &[u8]) {
+        self.length += plain.len() as u64 + 2;
+        self.hasher.quoted(plain);
+    }
 }
 
 #[cfg(test)]

@@ -45,11 +45,15 @@ impl Hasher {
     fn spill(&mut self, bytes: &[u8]) {
         let room = self.gathered.get_mut(self.filled..).unwrap_or_default();
         let (head, rest) = bytes.split_at(room.len().min(bytes.len()));
-        room.iter_mut().zip(head).for_each(|(slot, &byte)| *slot = byte);
+        if let Some(slots) = room.get_mut(..head.len()) {
+            slots.copy_from_slice(head);
+        }
         self.state.update(self.gathered);
         // Whole blocks of the hash need no gathering.
         let (whole, tail) = rest.split_at(rest.len() - rest.len() % GATHERED);
-        self.state.update(whole);
+        if !whole.is_empty() {
+            self.state.update(whole);
+        }
         if let Some(slots) = self.gathered.get_mut(..tail.len()) {
             slots.copy_from_slice(tail);
         }
@@ -66,6 +70,20 @@ impl Out for Hasher {
                 self.filled += bytes.len();
             }
             None => self.spill(bytes),
+        }
+    }
+
+    #[inline]
+    fn quoted(&mut self, plain: &[u8]) {
+        let end = self.filled + plain.len() + 2;
+        if let Some([open, slots @ .., close]) = self.gathered.get_mut(self.filled..end) {
+            (*open, *close) = (b'"', b'"');
+            slots.copy_from_slice(plain);
+            self.filled = end;
+        } else {
+            self.byte(b'"');
+            self.write(plain);
+            self.byte(b'"');
         }
     }
 }
