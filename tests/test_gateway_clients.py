@@ -1,4 +1,4 @@
-"""Programs that people have, against the gateway: curl, openai-agents, the openai SDK's other major release."""
+"""Programs that people have, against the gateway: curl, openai-agents, the openai SDK's other release."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ assert __version__.startswith("2."), __version__
 for model in ("replay", "chat", "responses"):
     events = list(client.responses.create(model=f"{model}-text", input="Hello", stream=True))
     assert events[-1].type == "response.completed", events[-1]
-    again = client.responses.create(model=f"{model}-echo", input="on", previous_response_id=events[-1].response.id)
+    previous = events[-1].response.id
+    again = client.responses.create(model=f"{model}-echo", input="on", previous_response_id=previous)
     assert again.output_text == "on"
     chunks = list(client.chat.completions.create(
         model=f"{model}-text", messages=[{"role": "user", "content": "Hello"}], stream=True))
