@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -28,6 +29,7 @@ class Running:
     gateway: Gateway
     port: int
     upstream: ReplayServer
+    loop: asyncio.AbstractEventLoop
 
     @property
     def url(self) -> str:
@@ -89,15 +91,19 @@ def serving(
             access_log=False,
         )
     )
-    thread = threading.Thread(
-        target=lambda: uvloop.run(server.serve(sockets=[listener])), name="gateway", daemon=True
-    )
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
+        await server.serve(sockets=[listener])
+
+    thread = threading.Thread(target=lambda: uvloop.run(serve()), name="gateway", daemon=True)
     thread.start()
     while not server.started:
         assert thread.is_alive(), "the gateway did not start"
         time.sleep(0.002)
     try:
-        yield Running(gateway, listener.getsockname()[1], upstream)
+        yield Running(gateway, listener.getsockname()[1], upstream, loops[0])
     finally:
         server.should_exit = True
         thread.join(10)

@@ -147,3 +147,38 @@ async def test_who_is_let_in(gateway: Running) -> None:
         assert socket.subprotocol == "realtime"
     with pytest.raises(InvalidStatus):
         await connect(f"ws://127.0.0.1:{gateway.port}/v1/other", proxy=None)
+
+
+SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105
+
+
+@pytest.mark.parametrize("ids", [{}, {"keys": {"k1": SECRET}}])
+async def test_connections_are_forwarded_where_all_upstreams_speak_it(ids: dict[str, Any]) -> None:
+    keys = [{"name": "a", "key": KEY, "models": ["my-*"]}]
+    with running() as behind:
+        upstream = {
+            "name": "ws",
+            "url": behind.upstream.base_url,
+            "websocket": True,
+            "models": ["my-*=replay-*"],
+        }
+        with running(upstreams=[upstream], keys=keys, ids=ids) as gateway:
+            async with dial(gateway) as socket:
+                first = (await create(socket, model="my-echo", input="one"))[-1]["response"]
+                second = await create(socket, model="my-echo", input="two", previous_response_id=first["id"])
+                assert text(second[-1]["response"]) == "two"
+                (error,) = await create(socket, model="other", input="x")
+                assert error["error"]["code"] == "model_not_found"
+                assert (
+                    first["id"] in {asked.body.get("previous_response_id") for asked in behind.upstream.asked}
+                ) == (not ids)
+                assert (await create(socket, model="my-text", input="x"))[-1]["type"] == "response.completed"
+            assert gateway.settled()
+            ended = gateway.gateway.ledger.ended
+            assert [record.terminal for record in ended] == ["completed"] * 3
+            assert {record.transport for record in ended} == {"websocket"}
+            async with dial(gateway) as socket:
+                (error,) = await create(socket, model="none", input="x")
+                assert error["type"] == "error"
+            with pytest.raises(InvalidStatus):
+                await dial(gateway, "wrong")

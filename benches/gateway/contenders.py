@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from benches.gateway.load import KEY
 
 __all__ = ["CONTENDERS", "Contender"]
 
@@ -57,9 +60,11 @@ class Contender:
             path = _write("litellm.yaml", _litellm(upstream))
             command = [str(Path(self.python).with_name("litellm")), "--config", path, "--port", str(port)]
             return [*command, "--host", "127.0.0.1", "--telemetry", "False"]
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            figures = free.getsockname()[1]
         command = [self.python, "-m", "smg", "launch", "--host", "127.0.0.1", "--port", str(port)]
         command += ["--worker-urls", upstream, "--backend", "openai", "--history-backend", "none"]
-        return [*command, "--log-level", "error", "--prometheus-port", str(port + 1)]
+        return [*command, "--log-level", "error", "--prometheus-port", str(figures)]
 
 
 def _write(name: str, value: Any) -> str:
@@ -76,7 +81,7 @@ def _penstock(upstream: str, port: int) -> dict[str, Any]:
             {"name": "responses", **shared, "models": ["gpt-4o-mini"]},
             {"name": "chat", **shared, "dialect": "chat", "models": ["bridged=gpt-4o-mini"]},
         ],
-        "keys": [{"name": "bench", "key": "sk-bench"}],
+        "keys": [{"name": "bench", "key": KEY}],
         "telemetry": {"log": "json"},
     }
 
@@ -87,7 +92,7 @@ def _litellm(upstream: str) -> dict[str, Any]:
         return {"model_name": name, "litellm_params": parameters}
 
     models = [entry("gpt-4o-mini", "openai/gpt-4o-mini"), entry("bridged", "deepseek/gpt-4o-mini")]
-    return {"model_list": models, "litellm_settings": {"telemetry": False}}
+    return {"model_list": models, "general_settings": {"master_key": KEY}}
 
 
 _LITELLM: Final = os.environ.get("PENSTOCK_BENCH_LITELLM", sys.executable)

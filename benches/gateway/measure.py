@@ -7,11 +7,12 @@ import os
 import socket
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from benches.gateway.contenders import Contender
 from benches.gateway.load import Client, Load, Shape
@@ -81,14 +82,16 @@ def running(contender: Contender, *, deltas: int, interval: float = 0.02) -> Ite
     command = ["taskset", "-c", str(GATEWAY_CORE), *contender.command(port, f"http://127.0.0.1:{load.port}")]
     if os.environ.get("PENSTOCK_BENCH_RT") == "1":  # on a machine that others use as well
         command = ["chrt", "-f", "10", *command]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
-    )
-    assert process.stderr is not None
-    os.set_blocking(process.stderr.fileno(), False)
-    gateway = Gateway(contender, process, port, load)
+    with tempfile.TemporaryFile() as said:  # a pipe that nobody empties would stop a gateway that logs
+        process = subprocess.Popen(command, stdout=said, stderr=said, stdin=subprocess.DEVNULL)
+        yield from _serving(Gateway(contender, process, port, load), said)
+
+
+def _serving(gateway: Gateway, said: IO[bytes]) -> Iterator[Gateway]:
+    """Hand a gateway out once it streams, and end it."""
+    process = gateway.process
     try:
-        _wait(gateway)
+        _wait(gateway, said)
         yield gateway
     finally:
         process.terminate()
@@ -97,11 +100,10 @@ def running(contender: Contender, *, deltas: int, interval: float = 0.02) -> Ite
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        process.stderr.close()
-        load.close()
+        gateway.load.close()
 
 
-def _wait(gateway: Gateway) -> None:
+def _wait(gateway: Gateway, said: IO[bytes]) -> None:
     """Until a stream comes through whole."""
     shapes = dict(gateway.load.shapes)
     gateway.load.shapes = {path: Shape(shape.trace, 2, 0.001) for path, shape in shapes.items()}
@@ -117,18 +119,9 @@ def _wait(gateway: Gateway) -> None:
             gateway.load.shapes = shapes
             return
         gateway.load.run(0.5)
-    said = gateway.process.stderr.read() if gateway.process.stderr else b""
-    raise RuntimeError(
-        f"{gateway.contender.name} does not stream: {(said or b'')[-300:].decode(errors='replace')}"
-    )
-
-
-def _drain(gateway: Gateway) -> None:
-    """Keep its log from filling a pipe."""
-    if gateway.process.stderr is not None:
-        with contextlib.suppress(OSError):
-            while gateway.process.stderr.read():
-                pass
+    said.seek(0)
+    last = said.read()[-300:].decode(errors="replace")
+    raise RuntimeError(f"{gateway.contender.name} does not stream: {last}")
 
 
 def cpu(gateway: Gateway, streams: int) -> dict[str, Any]:
@@ -147,7 +140,6 @@ def cpu(gateway: Gateway, streams: int) -> dict[str, Any]:
     for client in clients:
         if not client.over:
             gateway.load.hang_up(client)
-    _drain(gateway)
     load = (time.process_time() - busy) / wall
     return {
         "microseconds_per_event": round(spent / len(ages) * 1e6, 2) if ages else None,

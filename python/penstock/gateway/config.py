@@ -140,7 +140,7 @@ class UpstreamConfig(_Section):
     """Seconds for a connection and the head of an answer."""
     max_streams: int | None = Field(default=None, ge=1)
     websocket: bool = False
-    """Whether it serves the WebSocket mode, which is then forwarded instead of managed."""
+    """Whether it serves the WebSocket mode; where all do, connections are forwarded, else managed."""
 
     @property
     def keeps_history(self) -> bool:

@@ -72,6 +72,13 @@ class Seals:
             return None
         return upstream, own
 
+    def both(self, tenant: str, upstream: Upstream) -> tuple[IdRewriter | None, IdRewriter | None]:
+        """What opens ids on the way up and what seals them on the way down."""
+        outward = self.outward(tenant, upstream)
+        if outward is None or self._codec is None:
+            return None, None
+        return IdRewriter(self._codec, "decode", tenant=tenant), outward
+
     def outward(self, tenant: str, upstream: Upstream) -> IdRewriter | None:
         """What seals the ids of an upstream that keeps its own history."""
         if self._codec is None or not upstream.config.keeps_history:

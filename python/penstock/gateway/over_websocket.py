@@ -1,4 +1,4 @@
-"""The WebSocket mode on `/v1/responses`: managed over HTTP upstreams, each request routed as over HTTP."""
+"""The WebSocket mode on `/v1/responses`: managed over HTTP upstreams, forwarded where all speak it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import secrets
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock._penstock import Decoder, Relay
-from penstock.websocket import ConnectionLimits, ManagedConnection, ManagedLimits, RefusedError, TurnTimeouts
+from penstock.websocket import ConnectionLimits, ManagedConnection, ManagedLimits, TurnTimeouts
 
 from .asking import Asked, Question, ask
+from .forwarded import refused, serve_forwarded
 from .http import ApiError, Receive, Scope, Send, json_object
 from .records import ending
 from .tenants import key_of
@@ -35,6 +36,11 @@ async def serve(gateway: Gateway, scope: Scope, receive: Receive, send: Send) ->
     except ApiError as error:
         await _turn_away(scope, receive, send, error)
         return
+    origins, subprotocol = _origins(gateway, headers), _subprotocol(offered)
+    if all(upstream.config.websocket for upstream in gateway.router.upstreams):
+        client = (scope, receive, send)
+        await serve_forwarded(gateway, tenant, client, origins=origins, subprotocol=subprotocol)
+        return
     limits = gateway.config.limits
     connection = ManagedConnection(
         lambda params: _Choice(gateway, tenant, headers, params),
@@ -45,9 +51,7 @@ async def serve(gateway: Gateway, scope: Scope, receive: Receive, send: Send) ->
             timeouts=TurnTimeouts(idle=limits.idle, first_event=limits.first_event, duration=limits.duration),
         ),
     )
-    await connection.serve(
-        (scope, receive, send), allowed_origins=_origins(gateway, headers), subprotocol=_subprotocol(offered)
-    )
+    await connection.serve((scope, receive, send), allowed_origins=origins, subprotocol=subprotocol)
 
 
 def _admitted(gateway: Gateway, path: str, key: str | None) -> Tenant:
@@ -99,7 +103,7 @@ class _Choice:
             tenant.spend()
             order = gateway.router.order(self._model)
         except ApiError as error:
-            raise _refused(error) from None
+            raise refused(error) from None
         self.dialect: Api = order[0].api_for("responses")
         self._order: list[Upstream] = [one for one in order if one.api_for(self.dialect) == self.dialect]
 
@@ -121,21 +125,11 @@ class _Choice:
             terminal = ""
         except ApiError as error:
             terminal, record.status = str(error.error["code"] or error.error["type"]), error.status
-            raise _refused(error) from None
+            raise refused(error) from None
         finally:
             if terminal:
                 gateway.close(record, terminal)
         return _Source(gateway, record, asked, self.dialect)
-
-
-def _refused(error: ApiError) -> RefusedError:
-    return RefusedError(
-        str(error),
-        status=error.status,
-        code=error.error["code"],
-        type=error.error["type"],
-        param=error.error["param"],
-    )
 
 
 class _Content(NamedTuple):
@@ -160,6 +154,7 @@ class _Source:
         self.content = _Content(self.read, asked.answer.fail)
         self._first = asked.first
         self._relay = Relay(dialect=dialect)
+        self._over = False
         self._probe: Decoder | None = Decoder()
         record.status = asked.answer.status
         record.bridge = dialect != "responses"
@@ -167,7 +162,12 @@ class _Source:
     async def read(self) -> bytes:
         """The next bytes; empty at the end."""
         data, self._first = self._first, b""
-        data = data or await self._answer.read() or b""
+        try:
+            data = data or await self._answer.read() or b""
+        except OSError:  # cut or timed out; a cancellation is the client's doing
+            self._over = True
+            raise
+        self._over = not data
         ledger, record = self._gateway.ledger, self._record
         self._relay.feed(data)
         if self._probe is not None and any(delta for (delta,) in self._probe.feed(data, fields=("delta",))):
@@ -184,4 +184,5 @@ class _Source:
         self._answer.close()
         asked.upstream.active -= 1
         self._record.usage = self._relay.usage
-        self._gateway.close(self._record, ending(self._relay.terminal))
+        left = self._relay.terminal is None and not self._over
+        self._gateway.close(self._record, "client_disconnected" if left else ending(self._relay.terminal))
