@@ -335,6 +335,25 @@ async def test_deltas_can_be_dropped() -> None:
     assert final(stream, "responses")["output"][0]["summary"][0]["text"].endswith("x" * 1_000)
 
 
+@pytest.mark.parametrize("dialect", STREAMS)
+async def test_only_deltas_are_dropped(dialect: str) -> None:
+    frames = list(STREAMS[dialect])
+    if dialect == "chat":  # as Mistral does it: the last piece and the finish reason in one
+        frames[-3] = frames[-3].replace(b'"delta":{}', b'"delta":{"content":"."}')
+        assert b'"content":"."' in frames[-3]
+    broadcast = Broadcast()
+    slow = broadcast.subscribe(policy="drop", max_bytes=1)
+    await published(broadcast, frames)
+    await broadcast.finish()
+    kept = payloads(await read(slow))
+    dropped = [payload for payload in payloads(b"".join(frames)) if payload not in kept]
+    assert len(dropped) == slow.dropped > 2
+    for payload in dropped:
+        assert b"_delta" in payload or b".delta" in payload or b'"delta":{' in payload
+        assert b'"finish_reason":"' not in payload
+    assert not broadcast.snapshot() or terminals(b"".join(frames), dialect)
+
+
 async def test_who_is_too_far_behind_can_be_disconnected_and_come_back() -> None:
     broadcast = Broadcast()
     slow = broadcast.subscribe(policy="disconnect", max_bytes=10_000)

@@ -16,6 +16,7 @@ It is what ``Last-Event-ID`` and ``starting_after`` mean.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -39,6 +40,9 @@ BLOCK_SECONDS: Final = 30.0
 """How long one subscriber may hold up the stream; then it is a peer that has vanished."""
 
 
+_FINISH_REASON: Final = re.compile(rb'"finish_reason"\s*:\s*"')
+
+
 class Entry:
     """One event of the log.
 
@@ -46,7 +50,7 @@ class Entry:
         frame: its bytes, `id` included.
         number: its `id`.
         end: bytes of the log up to its end.
-        is_delta: whether it adds a piece of what a later event holds whole.
+        is_delta: whether it does nothing but add a piece of text.
     """
 
     __slots__ = ("end", "frame", "is_delta", "number")
@@ -167,7 +171,7 @@ class Broadcast:
             number = own if own is not None and own > number else number + 1
             frame = write_events(event, id=str(number))
             end += len(frame)
-            log.append(Entry(frame, number, end, event.delta is not None))
+            log.append(Entry(frame, number, end, _is_delta(event)))
         self._require_bounds(end)
         if events:
             self._wake()
@@ -230,8 +234,8 @@ class Broadcast:
             starting_after: the `id` of the last event that the subscriber has; by default it gets all.
             last_event_id: the same as browsers send it, in the header ``Last-Event-ID``; empty for none.
             policy: what happens when the subscriber is more than `max_bytes` behind: the publisher waits
-                ("block"), neighbouring deltas are merged ("coalesce"), deltas are left out, which the later
-                `done` events make good ("drop"), or the subscription ends ("disconnect").
+                ("block"), neighbouring deltas are merged ("coalesce"), deltas are left out ("drop"; the later
+                `done` events of a Responses stream make it good), or the subscription ends ("disconnect").
             max_bytes: how far behind it may be.
 
         Raises:
@@ -267,3 +271,12 @@ class Broadcast:
 
 def _number(entry: Entry) -> int:
     return entry.number
+
+
+def _is_delta(event: Event) -> bool:
+    """Whether an event does nothing but add a piece of text."""
+    kind = event.type
+    if kind == "content_block_delta":
+        return True
+    # A chunk of Chat Completions has no type, and may bring its finish reason with the last piece.
+    return bool(event.delta) and (kind.endswith(".delta") or _FINISH_REASON.search(event.data) is None)
