@@ -44,6 +44,7 @@ class Subscription:
         self._waiter: asyncio.Future[None] | None = None
         self._gone: ClientDisconnected | None = None
         self._closed = False
+        self._steady = False  # it takes each event as it comes, and nothing is in the way
         if after is not None:
             self._place = broadcast._place_after(after)
         elif broadcast._log:
@@ -58,6 +59,11 @@ class Subscription:
     async def __anext__(self) -> bytes:
         log = self._log
         while True:
+            if self._steady and self._place == len(log) - 1:
+                entry = log[self._place]
+                self._place += 1
+                self.last_id = entry.number
+                return entry.frame
             if self._gone is not None:
                 raise self._gone
             if self._closed:
@@ -96,6 +102,7 @@ class Subscription:
     def close(self) -> None:
         """Leave. May be called again."""
         self._closed = True
+        self._steady = False
         self._ready.clear()
         self._broadcast._blocking.discard(self)
         self._make_room()
@@ -108,6 +115,7 @@ class Subscription:
 
     def _drop(self, error: ClientDisconnected) -> None:
         self._gone = error
+        self._steady = False
         self._broadcast._blocking.discard(self)
 
     def _take(self) -> bytes:
@@ -121,14 +129,15 @@ class Subscription:
         if place == len(log) - 1:
             self._place = place + 1
             self.last_id = entry.number
-            if self._policy == "block":
-                self._make_room()
+            self._steady = self._policy != "block"
+            self._make_room()
             return entry.frame
         return self._take_many()
 
     def _take_many(self) -> bytes:
         log, place = self._log, self._place
         if self._policy != "block" and self._is_behind:
+            self._steady = False
             return self._catch_up(log[place:])
         start = log[place - 1].end if place else 0
         until = place + 1

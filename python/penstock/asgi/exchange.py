@@ -172,7 +172,7 @@ class Exchange:
         return self._upstream
 
     async def _forward_from(self, upstream: Upstream) -> Exception | None:
-        take, timeouts = upstream.take, self._timeouts
+        take, timeouts, holds = upstream.take, self._timeouts, bool(self._hooks)
         while True:
             timeouts.waiting_since = monotonic()
             try:
@@ -187,7 +187,7 @@ class Exchange:
                 await self._write(passed)
                 if self._verdict is not None:
                     return self._verdict
-            if self._relay.held:
+            if holds and self._relay.held:
                 await self._release()
 
     async def _end_of_input(self) -> Exception | None:
