@@ -251,3 +251,25 @@ async def test_abandoned_streams_leave_nothing_behind() -> None:
         del pumped
     await asyncio.sleep(0.1)
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_source_that_lets_go_by_itself_is_not_cut_short() -> None:
+    """As a response of httpx does at the end of its body; its place in the pool would never be free again."""
+
+    class Source:
+        is_closed = False
+        freed = False
+
+        async def aiter_bytes(self) -> AsyncIterator[bytes]:
+            yield delta("hi")
+            self.is_closed = True
+            await asyncio.sleep(0.05)
+            self.freed = True
+
+    source = Source()
+    stream = AsyncStream(source)
+    await anext(stream)
+    await asyncio.sleep(0.01)
+    assert source.is_closed
+    await stream.aclose()
+    assert source.freed

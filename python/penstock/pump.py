@@ -190,7 +190,9 @@ class TaskPump:
     async def _close(self) -> None:
         task = self._task
         if task is not None:
-            if not self._read_out:
+            # A client that lets go of its connection by itself, at the end of the body, must be let: cut
+            # short in that, it never frees the connection's place in its pool.
+            if not (self._read_out or self._source.closing()):
                 task.cancel()
             await asyncio.wait([task], timeout=CLOSE_SECONDS)
         self._end(None)

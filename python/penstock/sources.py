@@ -109,12 +109,14 @@ class AsyncReader(NamedTuple):
 class AsyncChunks(NamedTuple):
     """Chunks whose iteration a cancelled read would destroy, as that of async generators: for a pump to read.
 
-    `aclose` lets go of everything; it may be called again and raises nothing but cancellation.
+    `aclose` lets go of everything; it may be called again and raises nothing but cancellation. `closing`
+    tells whether the source has begun to do so by itself.
     """
 
     chunks: AsyncIterator[Chunk]
     aclose: Callable[[], Awaitable[None]]
     http: Http | None
+    closing: Callable[[], bool] = bool
 
 
 def open_source(source: Any) -> Source:
@@ -170,7 +172,8 @@ def open_async_source(source: Any) -> AsyncReader | AsyncChunks:
         chunks = source.__aiter__()
     else:
         raise TypeError(f"AsyncStream cannot read {type(source).__name__}; what blocks is for Stream")
-    return AsyncChunks(chunks, partial(_aclose, chunks, source), _http(source, live=live))
+    closing = partial(getattr, source, "is_closed", False) if hasattr(source, "aiter_bytes") else bool
+    return AsyncChunks(chunks, partial(_aclose, chunks, source), _http(source, live=live), closing)
 
 
 def _http(source: Any, *, live: bool) -> Http | None:
