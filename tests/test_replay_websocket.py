@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -60,8 +60,12 @@ class Client:
     async def start(self, model: str = SLOW, **fields: Any) -> str:
         """Create a response and return its id once text comes."""
         await self.create(model, **fields)
-        created = (await self.until("response.output_text.delta"))[0]
-        name: str = created["response"]["id"]
+        mine: list[JSON] = []
+        while not mine or mine[-1]["type"] != "response.output_text.delta":
+            event = await self.event()
+            if event.get("stream_id") == fields.get("stream_id"):
+                mine.append(event)
+        name: str = mine[0]["response"]["id"]
         return name
 
     async def rest(self) -> list[JSON]:
@@ -104,7 +108,7 @@ def text(response: JSON) -> str:
     return "".join(part["text"] for item in response["output"] for part in item.get("content", []))
 
 
-def said(items: list[JSON]) -> list[str]:
+def said(items: Iterable[JSON]) -> list[str]:
     """The texts of a conversation's items, whichever way they are written."""
     contents = [item.get("content") or item.get("output", "") for item in items]
     return [given if isinstance(given, str) else "".join(p["text"] for p in given) for given in contents]
@@ -306,6 +310,12 @@ async def test_a_cancel_may_be_ignored(client: Client) -> None:
     ended = (await ends_as(client, "cancel-as=ignored+rate=5000"))[-1]
     assert ended["type"] == "response.completed"
     assert sum(len(part["text"]) for part in ended["response"]["output"][0]["content"]) > 2000
+
+
+async def test_a_cancel_may_not_be_known(client: Client) -> None:
+    refused, *rest = await ends_as(client, "cancel-as=unknown+rate=5000"), *await client.until()
+    assert refused[-1]["error"]["code"] == "invalid_request_error"
+    assert rest[-1]["type"] == "response.completed"
 
 
 async def test_a_cancel_may_get_no_terminal(client: Client) -> None:

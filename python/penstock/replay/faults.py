@@ -26,9 +26,9 @@ MAX_SECONDS: Final = 3600.0
 MAX_TOKENS: Final = 1_000_000
 
 OUTCOMES: Final = ("completed", "incomplete", "failed")
-CANCELS: Final = (*OUTCOMES, "cancelled", "error", "none", "ignored", "close")
+CANCELS: Final = (*OUTCOMES, "cancelled", "error", "none", "ignored", "unknown", "close")
 """How a cancelled response may end: a terminal of that name, an error frame, nothing at all, as if nobody had
-cancelled it, or with the connection."""
+cancelled it, as if nobody knew the word, or with the connection."""
 
 
 class FaultError(ValueError):

@@ -115,7 +115,7 @@ class Turn:
 
     def cancel(self) -> None:
         """The client wants no more of it."""
-        if self.act.faults.cancel_as != "ignored":
+        if self.act.faults.cancel_as not in ("ignored", "unknown"):
             self._stop("cancelled")
 
     def steer(self, steer_id: str, items: list[Any]) -> None:

@@ -91,13 +91,18 @@ class Talk:
         if kind == "response.create":
             await self._create(event)
         elif kind == "response.cancel":
-            for turn in self._playing.values():
-                if turn.id == event.get("response_id"):
-                    turn.cancel()
+            await self._cancel(event.get("response_id"))
         elif kind == "response.steer":
             await self._steer(event)
         elif kind != "response.processed":
             await self._complain("invalid_request_error", f"Unknown event type {str(kind)[:80]!r}.")
+
+    async def _cancel(self, response_id: Any) -> None:
+        for turn in [*self._playing.values()]:
+            if turn.id == response_id:
+                turn.cancel()
+                if turn.act.faults.cancel_as == "unknown":
+                    await self._complain("invalid_request_error", "Unknown event type 'response.cancel'.")
 
     async def _complain(self, code: str, message: str = "", lane: Lane = None) -> None:
         await self.send(error_frame(code, message, faults=self._standing, lane=lane))
