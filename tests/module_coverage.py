@@ -17,6 +17,7 @@ HERE: Final = Path(__file__).parent
 
 MODULES: Final = (
     *("errors", "sources", "stats", "timeouts", "pump", "stream_core", "stream", "harmony"),
+    "session/*",
     *(f"store/{name}" for name in ("base", "memory", "connection", "sqlite", "tables", "redis", "adapters")),
     *(f"websocket/{name}" for name in ("attending", "closing", "flights", "lanes", "limits", "origins")),
     *(
@@ -33,6 +34,7 @@ TESTS: Final = {
     "asgi/policies": "test_asgi_response.py",
     "asgi/failures": "test_asgi_response.py",
     "asgi/editor": "test_hooks.py",
+    "session/*": "test_session_chain.py test_session_machine.py test_session_link.py test_session.py",
     "store/base": "test_store.py -k memory",
     "store/memory": "test_store.py -k memory",
     "store/sqlite": "test_store.py test_store_sqlite.py -k sqlite",

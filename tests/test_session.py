@@ -494,6 +494,28 @@ async def test_a_drain_that_takes_too_long_costs_the_connection(server: ReplaySe
         assert following.figures.drained < 1.0
 
 
+async def test_a_server_that_knows_no_cancel_gets_a_fresh_connection(server: ReplayServer) -> None:
+    """Its error looks like the end of the response, which goes on; the next request finds it in flight."""
+    async with session(server) as talk:
+        turn = talk.create("one", model="replay-echo+tokens=4000+rate=100+cancel-as=unknown")
+        await begin(turn)
+        await turn.cancel()
+        following = talk.create("two")
+        seen = await events(following)
+        assert [event.delta for event in seen if event.delta] == ["two"]
+        assert (talk.connections, following.figures.attempts) == (2, 2)
+
+
+async def test_closing_while_connecting_leaves_no_connection(server: ReplayServer) -> None:
+    talk = session(server)
+    connecting = asyncio.create_task(talk.connect())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await talk.aclose()
+    with pytest.raises(RuntimeError, match="closed"):
+        await connecting
+
+
 async def test_no_drain_at_all(server: ReplayServer) -> None:
     async with session(server, drain_timeout=0) as talk:
         turn = talk.create("one", model=SLOW)
@@ -537,6 +559,21 @@ async def test_a_cancel_wakes_whoever_waits(server: ReplayServer) -> None:
         await asyncio.sleep(0.02)
         await turn.cancel()
         assert await asyncio.wait_for(reader, 1) == []
+
+
+async def test_a_turn_cancelled_while_it_waits_to_be_sent_is_not_sent(server: ReplayServer) -> None:
+    async with session(server, drain_timeout=0.3) as talk:
+        before = talk.create("one", model=f"{SLOW}+cancel-as=none")
+        await begin(before)
+        await before.cancel()
+        turn = talk.create("two")
+        reader = asyncio.create_task(events(turn))
+        await asyncio.sleep(0.05)
+        await turn.cancel()
+        assert await reader == []
+        assert turn.status == "cancelled"
+        await talk.create("three").final()
+    assert said(item for asked in server.asked for item in asked.body["input"]) == ["one", "three"]
 
 
 async def test_two_tasks_may_not_share_a_turn_or_a_lane(server: ReplayServer) -> None:
@@ -703,10 +740,10 @@ async def test_what_cannot_be_steered(server: ReplayServer) -> None:
         await turn.final()
         with pytest.raises(RuntimeError):
             await turn.steer("two")
-    async with session(server, transport="http") as talk:
+    async with session(server, transport="http", model=SLOW) as talk:
         turn = talk.create("one")
         await begin(turn, 3)
-        with pytest.raises(RuntimeError):
+        with pytest.raises(RuntimeError, match="HTTP"):
             await turn.steer("two")
 
 
@@ -804,6 +841,26 @@ async def test_what_goes_wrong_over_http(
         assert turn.figures.attempts == 1 + retried
 
 
+async def test_lanes_over_http_are_requests_side_by_side(server: ReplayServer, client: Any) -> None:
+    async with session(server, transport="http", client=client, model="replay-echo+rate=100") as talk:
+        turns = [talk.create(lane, stream_id=lane) for lane in ("a", "b", "c")]
+        for turn in turns:
+            await turn.start()
+        await asyncio.gather(*(turn.final() for turn in turns))
+        assert [turn.output_text for turn in turns] == ["a", "b", "c"]
+        assert all("stream_id" not in seen.json() for seen in server.seen)
+
+
+async def test_a_response_beyond_its_limits_over_http(server: ReplayServer, client: Any) -> None:
+    async with session(
+        server, transport="http", client=client, limits=Limits(max_message_bytes=3_000)
+    ) as talk:
+        turn = talk.create("one", model="replay-text+tokens=2000")
+        with pytest.raises(LimitExceeded):
+            await events(turn)
+        assert (await talk.create("two").final())["status"] == "completed"
+
+
 async def test_a_wait_that_is_given_up_loses_nothing_over_http(server: ReplayServer, client: Any) -> None:
     async with session(server, transport="http", client=client) as talk:
         turn = talk.create("one two three four five", model="replay-echo+rate=100+delay=0.02")
@@ -891,6 +948,22 @@ async def test_addresses(server: ReplayServer, url: str) -> None:
     for transport in ("websocket", "http"):
         async with ResponsesSession(address, None, "replay-echo", transport=transport) as talk:
             assert (await talk.create("one").final())["status"] == "completed"
+
+
+@pytest.mark.parametrize("name", ["previous_response_id", "stream", "input", "type"])
+def test_members_that_the_session_decides(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        ResponsesSession("https://x", None, "m", params={name: 1})
+
+
+async def test_one_request_s_own_members(server: ReplayServer) -> None:
+    async with session(server, params={"temperature": 0.5, "top_p": None}) as talk:
+        await talk.say("one", max_output_tokens=7).final()
+        sent = server.asked[-1].body
+        assert (sent["temperature"], sent["max_output_tokens"], "top_p" in sent) == (0.5, 7, False)
+        with pytest.raises(ValueError, match="previous_response_id"):
+            talk.say("two", previous_response_id="resp_1")
+        assert said(talk.conversation) == ["one", "one"]
 
 
 async def test_items_that_are_no_json(server: ReplayServer) -> None:

@@ -321,7 +321,7 @@ def test_an_error_ends_the_flight_after_its_events() -> None:
 
 
 WHOSE: list[tuple[list[str | None], str | None, str, list[str | None]]] = [
-    # lanes in flight (capitals have begun), the frame's lane, its code, lanes it ends
+    # lanes in flight (capitals have begun, an x is cancelled), the frame's lane, its code, lanes it ends
     (["a", "b"], "a", "c", ["a"]),
     (["a", "b"], "z", "c", []),
     (["A", "b"], None, "c", ["b"]),
@@ -330,6 +330,7 @@ WHOSE: list[tuple[list[str | None], str | None, str, list[str | None]]] = [
     (["A", None], None, "c", [None]),
     (["A"], None, "c", ["A"]),
     ([], None, "c", []),
+    (["Ax", "B"], None, "c", ["Ax"]),
     (["A", "b"], None, "websocket_connection_limit_reached", ["A", "b"]),
     ([], None, "websocket_connection_limit_reached", []),
 ]
@@ -341,7 +342,10 @@ def test_whom_an_error_concerns(
 ) -> None:
     machine = Machine()
     flights = {name: machine.begin(name) for name in lanes}
-    feed(machine, *(response("created", f"r{n}", n) for n in lanes if n is not None and n.isupper()))
+    feed(machine, *(response("created", f"r{n}", n) for n in lanes if n is not None and n[0].isupper()))
+    for name, flight in flights.items():
+        if name == "Ax":
+            machine.cancel(flight)
     machine.receive(error(code, lane))
     assert [name for name, flight in flights.items() if flight.over] == ended
     assert machine.limit_reached == (code == "websocket_connection_limit_reached")
@@ -431,6 +435,16 @@ def test_a_steered_response_is_followed_by_its_successor() -> None:
     assert [one.delta for one in flight.events if one.delta] == ["one", "two"]
     assert flight.steered == [{"type": "message", "id": "m1"}, {"role": "user", "content": "left"}]
     assert flight.accumulator.output_text == "two"
+
+
+def test_a_steer_s_answer_finds_its_response_without_a_lane() -> None:
+    machine = Machine()
+    flights = {lane: machine.begin(lane) for lane in ("a", "b")}
+    feed(machine, response("created", "r0", "a"), response("created", "r1", "b"))
+    machine.steer(flights["b"], "left")
+    feed(machine, steer("accepted"))
+    assert shown(flights["b"]) == ["created", "steer.accepted"]
+    assert shown(flights["a"]) == ["created"]
 
 
 @pytest.mark.parametrize("answer", ["failed", "pending"])

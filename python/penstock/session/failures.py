@@ -11,10 +11,19 @@ from penstock.stream_core import response_error
 if TYPE_CHECKING:
     from penstock._penstock import Event
 
-__all__ = ["CONNECTION_LIMIT", "PREVIOUS_NOT_FOUND", "ConnectionGone", "error_of", "failure_of", "refusal"]
+__all__ = [
+    "ALREADY_IN_FLIGHT",
+    "CONNECTION_LIMIT",
+    "PREVIOUS_NOT_FOUND",
+    "ConnectionGone",
+    "error_of",
+    "failure_of",
+    "refusal",
+]
 
 CONNECTION_LIMIT: Final = "websocket_connection_limit_reached"
 PREVIOUS_NOT_FOUND: Final = "previous_response_not_found"
+ALREADY_IN_FLIGHT: Final = "response_already_in_flight"
 
 
 class ConnectionGone(Exception):  # noqa: N818 - an occasion; what it means depends on what was in flight

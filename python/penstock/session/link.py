@@ -84,18 +84,29 @@ class Connection:
         return all(flight.cancelled for flight in self.machine.flights)
 
     async def launch(
-        self, lane: str | None, message: Mapping[str, Any], began: Callable[[Flight], None]
+        self,
+        lane: str | None,
+        message: Mapping[str, Any],
+        begin: Callable[[Flight], bool],
+        seconds: float | None = None,
     ) -> None:
-        """Send a request; `began` gets its flight just before. A call cancelled after that has sent it.
+        """Send a request. `begin` gets its flight just before, and may say that it is not wanted any more.
+
+        A call that is cancelled after that has sent it, and so has one that did not get rid of it within so
+        many seconds: the wait for an answer will find out.
 
         Raises:
             ConnectionGone: it was not sent, and the flight is void.
         """
         async with self._sending:
             flight = self.machine.begin(lane)
-            began(flight)
             try:
-                await self._transport.send(message)
+                if begin(flight):
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(seconds):
+                            await self._transport.send(message)
+                else:
+                    self.machine.withdraw(flight)
             except Exception:
                 self.machine.withdraw(flight)
                 raise

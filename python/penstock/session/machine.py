@@ -250,7 +250,7 @@ class Machine:
             flight.response_id = _part(event, "response").get("id") if kind in PRELUDE | TERMINALS else None
         if flight.cancelled:
             self._note(event.item_id)
-        elif not flight.closed:
+        else:
             self._show(flight, event)
         if kind in TERMINALS:
             self._end_response(flight, kind)
@@ -323,8 +323,9 @@ class Machine:
         if error.code == CONNECTION_LIMIT or len(flights) <= 1:
             return flights
         unnamed = [flight for flight in flights if flight.lane is None]
+        cancelled = [flight for flight in flights if flight.cancelled]  # of a server that knows no cancel
         waiting = [flight for flight in flights if flight._state == "waiting"]
-        return unnamed or (waiting if len(waiting) == 1 else flights)
+        return unnamed or cancelled or (waiting if len(waiting) == 1 else flights)
 
     def _land(self, flight: Flight, error: PenstockError | None = None) -> None:
         flight._state = "over"

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from penstock.errors import IncompleteStream, PenstockError, StreamTimeout
+from penstock.pump import CLOSE_SECONDS
 from penstock.session.codec import dump
 from penstock.session.failures import ConnectionGone
 from penstock.stream import AsyncStream
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from penstock._penstock import Event, Limits
 
 __all__ = ["HttpTransport", "own_client"]
+
+_closing: Final[set[asyncio.Task[None]]] = set()
+"""Requests being withdrawn: the event loop itself holds its tasks weakly."""
 
 
 def own_client(timeout: float) -> Any:
@@ -39,6 +43,8 @@ class HttpTransport:
         self._client, self._url, self._limits = client, url, limits
         self._headers = {**headers, "content-type": "application/json", "accept": "text/event-stream"}
         self._posting: asyncio.Task[AsyncStream] | None = None
+        self._begun = asyncio.Event()
+        self._closer: asyncio.Task[None] | None = None
         self._stream: AsyncStream | None = None
         self._closed = False
 
@@ -49,10 +55,9 @@ class HttpTransport:
 
     async def send(self, message: Mapping[str, Any]) -> None:
         """Begin to post a `response.create`; end the stream for a `response.cancel`."""
-        kind = message["type"]
-        if kind == "response.cancel":
+        if message["type"] == "response.cancel":
             await self.aclose()
-        elif kind == "response.create":
+        else:
             body = {name: value for name, value in message.items() if name not in ("type", "stream_id")}
             content = dump({**body, "stream": True}).encode()
             # In a task, so that whoever waits for the head may give up waiting and come back.
@@ -61,9 +66,12 @@ class HttpTransport:
     async def _post(self, content: bytes) -> AsyncStream:
         client = self._client
         if hasattr(client, "build_request"):  # httpx, httpx2
-            request = client.build_request("POST", self._url, content=content, headers=self._headers)
+            request = client.build_request(
+                "POST", self._url, content=content, headers=self._headers, extensions={"trace": self._trace}
+            )
             response = await client.send(request, stream=True, follow_redirects=False)
         else:  # aiohttp
+            self._begun.set()
             response = await client.post(
                 self._url,
                 data=content,
@@ -115,6 +123,24 @@ class HttpTransport:
         self._closed = True
         if self._stream is not None:
             await self._stream.aclose()
-        elif self._posting is not None and not self._posting.cancel():
-            with suppress(Exception):  # it has an answer that nobody has begun to read, or failed
-                await self._posting.result().aclose()
+        elif self._posting is not None and self._closer is None:
+            self._closer = asyncio.get_running_loop().create_task(self._withdraw(self._posting))
+            _closing.add(self._closer)
+            self._closer.add_done_callback(_closing.discard)
+
+    async def _withdraw(self, posting: asyncio.Task[AsyncStream]) -> None:
+        """End a request that has no answer yet, or one that nobody has begun to read.
+
+        httpcore loses a connection's place in its pool when it is cancelled between connecting and sending.
+        """
+        begun = asyncio.ensure_future(self._begun.wait())
+        await asyncio.wait([posting, begun], timeout=CLOSE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        begun.cancel()
+        posting.cancel()
+        await asyncio.wait([posting])
+        with suppress(asyncio.CancelledError, Exception):  # whatever came of it, nobody wants it
+            await posting.result().aclose()
+
+    async def _trace(self, event: str, _info: Any) -> None:
+        if event.endswith("send_request_headers.started"):
+            self._begun.set()

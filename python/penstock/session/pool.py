@@ -113,6 +113,9 @@ class Pool:
             if self._client is None:
                 self._client = own_client(self._connect_timeout)
             transport = HttpTransport(self._client, target.http_url, target.headers, self._limits)
+        if self._closed:  # meanwhile
+            transport.abort()
+            raise RuntimeError("the session is closed")
         self.opened += 1
         connection = Connection(transport, self._limits, self.opened)
         self._connections.append(connection)
@@ -135,8 +138,7 @@ class Pool:
     async def discard(self, connection: Connection) -> None:
         """End a connection that carried one response alone."""
         await connection.aclose()
-        if connection in self._connections:
-            self._connections.remove(connection)
+        self._connections = [other for other in self._connections if other is not connection]
 
     async def aclose(self) -> None:
         """Close everything; may be called again."""

@@ -41,6 +41,8 @@ CONNECT_SECONDS: Final = 10.0
 CANCEL_SECONDS: Final = 1.0
 """How long a cancel may take to be written, to a server that does not read."""
 
+_OWN: Final = frozenset({"background", "input", "previous_response_id", "stream", "stream_id", "type"})
+
 LAUNCHES: Final = 3
 """Connections a request is tried on before any has taken it."""
 
@@ -105,9 +107,9 @@ class ResponsesSession:
             raise ValueError(f"compat must be None or 'pipecat', not {compat!r}")
         if transport not in ("auto", "websocket", "http"):
             raise ValueError(f"transport must be 'auto', 'websocket' or 'http', not {transport!r}")
-        self._settings = {
-            "model": model, "tools": tools, "instructions": instructions, "store": store, **(params or {}),
-        }  # fmt: skip
+        named = {"model": model, "tools": tools, "instructions": instructions, "store": store}
+        self._settings: dict[str, Any] = named
+        self._settings = self._with(params or {})
         self.model = model
         self.conversation: list[Any] = []
         """What `say` has been told and answered; the caller's to edit."""
@@ -145,17 +147,24 @@ class ResponsesSession:
     ) -> Turn:
         """A turn that answers `input`: all items of the conversation so far, or the first words of one.
 
-        Nothing is sent before it is iterated. `params` are members of this request alone.
+        Nothing is sent before it is iterated. `params` are members of this request alone. Raises `ValueError`
+        for those that the session decides.
         """
-        return Turn(self, _items(input), self._settings | params, stream_id)
+        return Turn(self, _items(input), self._with(params), stream_id)
 
     def say(self, input: str | Sequence[Any], *, stream_id: str | None = None, **params: Any) -> Turn:
         """A turn that answers the conversation with these new items behind it.
 
         They become part of `conversation` at once, the answer when it is complete.
         """
+        settings = self._with(params)
         self.conversation += _items(input)
-        return Turn(self, self.conversation, self._settings | params, stream_id, grows=True)
+        return Turn(self, self.conversation, settings, stream_id, grows=True)
+
+    def _with(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        if not _OWN.isdisjoint(params):
+            raise ValueError(f"the session decides: {', '.join(sorted(_OWN.intersection(params)))}")
+        return {**self._settings, **params}
 
     async def warm_up(
         self,
@@ -219,24 +228,19 @@ class ResponsesSession:
     async def _launch(self, turn: Turn) -> None:
         """Send a turn's request, over a connection on which nothing stands in its way."""
         await self._take_lane(turn)
-        for left in reversed(range(LAUNCHES)):
+        refusals = 0
+        while refusals < LAUNCHES:
             connection = await self._pool.connection()
             lane = turn.lane if connection.keeps_state else None
-            if not await self._clear(connection, lane, turn):
-                continue
-            try:
-                await self._send(turn, connection, lane)
-            except ConnectionGone:
-                turn._flight = None
-                self._leave(connection)
-                if not left:
-                    raise ConnectionError(
-                        "the server closes its connections before a request is sent"
-                    ) from None
-            else:
-                return
-            if turn.over:
-                return
+            if await self._clear(connection, lane, turn):
+                try:
+                    await self._send(turn, connection, lane)
+                except ConnectionGone:
+                    self._leave(connection)
+                    refusals += 1
+                else:
+                    return
+        raise ConnectionError("the server closes its connections before a request is sent")
 
     async def _take_lane(self, turn: Turn) -> None:
         if self._closed:
@@ -259,7 +263,9 @@ class ResponsesSession:
         if lane is not None:
             message["stream_id"] = lane
 
-        def began(flight: Flight) -> None:
+        def begin(flight: Flight) -> bool:
+            if turn.over:  # cancelled while it waited for its connection
+                return False
             now = monotonic()
             turn.plan, turn.status = plan, "in_progress"
             turn._flight, turn._connection = flight, connection
@@ -269,8 +275,13 @@ class ResponsesSession:
             figures.attempts += 1
             figures.connection = connection.number
             figures.sent_items, figures.total_items = len(plan.input), plan.total
+            return True
 
-        await connection.launch(lane, message, began)
+        try:
+            await connection.launch(lane, message, begin, self.idle_timeout)
+        except Exception:
+            turn._flight, turn.status = None, "new"
+            raise
 
     async def _clear(self, connection: Connection, lane: str | None, turn: Turn) -> bool:
         """Get rid of what is left of an earlier response in a lane; False if that cost the connection."""
@@ -281,18 +292,15 @@ class ResponsesSession:
         if flight.drain_until is None:
             flight.drain_until = began + self.drain_timeout
         connection.machine.cancel(flight)
-        await connection.flush()
+        await connection.flush_within(flight.drain_until - began)
         drained = await connection.wait(flight, flight.drain_until)
         turn.figures.drained += monotonic() - began
         if not drained:
             self._leave(connection)
         return drained and connection.usable
 
-    async def _give_up(self, turn: Turn) -> None:
-        """Have the server told that a turn's response is not wanted; a turn that waits for it is woken."""
-        flight, connection = turn._flight, turn._connection
-        if flight is None or connection is None:
-            return
+    async def _give_up(self, connection: Connection, flight: Flight) -> None:
+        """Have the server told that a response is not wanted; a turn that waits for it is woken."""
         connection.machine.cancel(flight)
         connection.interrupt(flight)
         if connection.keeps_state:
@@ -335,11 +343,9 @@ class ResponsesSession:
         if plan is not None and plan.previous_response_id is not None and not stored:
             self._chains.forget(plan.previous_response_id)
 
-    def _leave(self, connection: Connection | None) -> bool:
+    def _leave(self, connection: Connection) -> None:
         """Use a connection no more, except for what is in flight on it."""
-        if connection is not None:
-            self._pool.leave(connection)
-        return True
+        self._pool.leave(connection)
 
 
 def _items(given: str | Sequence[Any]) -> list[Any]:

@@ -4,7 +4,8 @@ A turn owns no task. It sends its request when the first event is asked for, and
 and made again: state changes between waits only. What is retried, and never twice for one reason:
 
 - with the whole input, when the server does not know the response to be continued;
-- on a fresh connection, when the server's time limit for connections was reached;
+- on a fresh connection, when the server's time limit for connections was reached, or when it still has the
+  response before this one in flight, because it knows no cancel;
 - and where the session was told so, when the connection was lost or the first output did not come in time.
 
 None of that happens once anything of an answer was delivered: a consumer never reads a text twice.
@@ -25,7 +26,7 @@ from penstock.errors import (
     StreamTimeout,
 )
 from penstock.session.calls import FunctionCall, calls_of
-from penstock.session.failures import CONNECTION_LIMIT, PREVIOUS_NOT_FOUND, failure_of
+from penstock.session.failures import ALREADY_IN_FLIGHT, CONNECTION_LIMIT, PREVIOUS_NOT_FOUND, failure_of
 from penstock.session.figures import TurnFigures
 from penstock.session.machine import PRELUDE
 
@@ -205,11 +206,16 @@ class Turn:
         if session.first_output_timeout is not None and not self._shown and "timeout" not in self._retried:
             first = self._launched + session.first_output_timeout
         deadline = min(idle, first)
-        if await connection.wait(flight, None if deadline == inf else deadline) or self.over:
+        if not await connection.wait(flight, None if deadline == inf else deadline):
+            await self._expire(connection, flight, "idle" if idle <= first else "first_event", deadline)
+
+    async def _expire(
+        self, connection: Connection, flight: Flight, kind: Literal["idle", "first_event"], deadline: float
+    ) -> None:
+        """Give up, if it was the deadline that ended a wait."""
+        if self.over or flight.ready or monotonic() < deadline:
             return
-        if monotonic() < deadline or flight.ready:
-            return  # interrupted
-        kind: Literal["idle", "first_event"] = "idle" if idle <= first else "first_event"
+        session = self._session
         seconds = (session.idle_timeout if kind == "idle" else session.first_output_timeout) or 0.0
         words = "nothing" if kind == "idle" else "no output"
         error = StreamTimeout(
@@ -218,11 +224,11 @@ class Turn:
             seconds=seconds,
             partial=flight.accumulator.snapshot(),
         )
-        await session._give_up(self)
         if kind == "first_event" and session.retry_timeout and self._may_retry("timeout"):
             self._flight = None
         else:
             self._end("error", error)
+        await session._give_up(connection, flight)
 
     def _conclude(self, flight: Flight) -> None:
         """Take in that a flight is closed, and all its events were delivered."""
@@ -251,14 +257,20 @@ class Turn:
 
     def _retries(self, error: PenstockError) -> bool:
         """Whether to send the request again; what made it fail is put right."""
-        session, plan = self._session, self.plan
+        session, plan, connection = self._session, self.plan, self._connection
+        assert plan is not None  # noqa: S101 - it was sent
+        assert connection is not None  # noqa: S101
         code = error.code if isinstance(error, ResponseError) else None
         if code == PREVIOUS_NOT_FOUND:
-            if plan is not None and plan.previous_response_id is not None and self._may_retry("not_found"):
+            if plan.previous_response_id is not None and self._may_retry("not_found"):
                 session._chains.forget(plan.previous_response_id)
                 return True
-        elif code == CONNECTION_LIMIT or (session.resend_lost and isinstance(error, OutcomeUnknown)):
-            return self._may_retry("connection") and session._leave(self._connection)
+            return False
+        spoiled = code in (CONNECTION_LIMIT, ALREADY_IN_FLIGHT)
+        lost = session.resend_lost and isinstance(error, OutcomeUnknown)
+        if (spoiled or lost) and self._may_retry("connection"):
+            session._leave(connection)
+            return True
         return False
 
     def _may_retry(self, reason: str) -> bool:
@@ -279,8 +291,8 @@ class Turn:
         if self.over:
             return
         self._end("cancelled")
-        if self._flight is not None:
-            await self._session._give_up(self)
+        if self._flight is not None and self._connection is not None:
+            await self._session._give_up(self._connection, self._flight)
 
     async def steer(self, input: str | Sequence[Any]) -> None:
         """Give the response under way further input of the user; WebSocket only.

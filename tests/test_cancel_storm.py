@@ -13,12 +13,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import httpx
 import pytest
 import uvloop
 
 from penstock import Event, Limits
 from penstock.replay import ReplayServer
-from penstock.session import ResponsesSession
+from penstock.session import ResponsesSession, Turn
 from penstock.session.failures import ConnectionGone
 from penstock.session.link import Connection
 
@@ -86,10 +87,10 @@ class Injector:
         self.abort()
 
 
-async def take(turn: Any, chance: random.Random, cancels: list[int]) -> list[Event]:
+async def take(turn: Turn, chance: random.Random, cancels: list[int], most: int | None = None) -> list[Event]:
     """Take a turn's events, every wait cancelled as often as not, at any of its awaits."""
     seen: list[Event] = []
-    while True:
+    while most is None or len(seen) < most:
         task = asyncio.ensure_future(anext(turn, None))
         for _ in range(chance.randint(0, 3)):
             await asyncio.sleep(0)
@@ -100,8 +101,18 @@ async def take(turn: Any, chance: random.Random, cancels: list[int]) -> list[Eve
         except asyncio.CancelledError:
             continue
         if event is None:
-            return seen
+            break
         seen.append(event)
+    return seen
+
+
+async def stop(turn: Turn, chance: random.Random, cancels: list[int]) -> None:
+    """Cancel a turn, in a task that may be cancelled itself."""
+    task = asyncio.ensure_future(turn.cancel())
+    for _ in range(chance.randint(0, 2)):
+        await asyncio.sleep(0)
+    cancels[0] += task.cancel() if chance.random() < 0.5 else 0
+    await asyncio.wait([task])
 
 
 def check(seen: list[Event]) -> None:
@@ -122,12 +133,16 @@ def test_no_event_is_lost_or_doubled_however_waits_are_cancelled(
         async with talk:
             while cancels[0] < CANCELS:
                 turn = talk.create("go")
-                check(await take(turn, chance, cancels))
-                turns += 1
-                assert turn.figures.attempts == 1
-            assert (
-                len([message for message in injector.sent if message["type"] == "response.create"]) == turns
-            )
+                if chance.random() < 0.3:
+                    seen = await take(turn, chance, cancels, chance.randint(0, LENGTH))
+                    assert [event.sequence_number for event in seen] == list(range(len(seen)))
+                    if chance.random() < 0.7:  # else the next turn finds it unfinished
+                        await stop(turn, chance, cancels)
+                else:
+                    check(await take(turn, chance, cancels))
+                turns += turn.figures.attempts
+                assert turn.figures.attempts <= 1
+            assert [message["type"] for message in injector.sent].count("response.create") == turns
             assert len(asyncio.all_tasks()) == 1
         return cancels[0]
 
@@ -176,15 +191,19 @@ def test_turns_that_are_cut_off_anywhere_leave_nothing_behind(
     async def storm() -> None:
         chance = random.Random(3)  # noqa: S311
         async with ReplayServer() as server:
+            # Two slots: one that a cancel leaves occupied would soon be missed.
+            slots = httpx.Limits(max_connections=2)
+            client = httpx.AsyncClient(trust_env=False, limits=slots, timeout=5)
             talk = ResponsesSession(
                 server.base_url,
                 None,
                 "replay-echo",
                 transport=transport,
+                client=client,
                 drain_timeout=5,
                 connect_options={"proxy": None},
             )
-            async with talk:
+            async with client, talk:
                 for number in range(250):
                     turn = talk.create(f"speech {number}", model="replay-echo+tokens=40")
                     count = chance.randint(0, 30)
@@ -211,7 +230,7 @@ def test_turns_that_are_cut_off_anywhere_leave_nothing_behind(
     assert capfd.readouterr().err == ""
 
 
-async def _some(turn: Any, count: int) -> None:
+async def _some(turn: Turn, count: int) -> None:
     async for _ in turn:
         count -= 1
         if count <= 0:
