@@ -216,3 +216,9 @@ async def test_the_least_a_channel_does() -> None:
     await channel.accept()
     await channel.deny(403, b"", 1008)
     assert closed == [1008]
+    receive, send = channel.hot_path()
+    assert await receive() == ""
+    await send("x")
+    assert closed == [1008, "x"]
+    error = ValueError()
+    assert channel.ended(error) is error

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from websocket_kit import Leaks, dial, websockets_server
 from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from penstock.websocket import over_websockets
 from penstock.websocket.channels import ClosedError, open_channel
@@ -103,6 +103,14 @@ async def test_other_errors_stay_what_they_are() -> None:
         channel = WebsocketsChannel(client)
         with pytest.raises(TypeError):
             await channel.send(5)  # type: ignore[arg-type]
+        receive, send = channel.hot_path()
+        await client.close()
+        for call in (receive, lambda: send("x")):
+            with pytest.raises(ConnectionClosed) as caught:
+                await call()
+            ended = channel.ended(caught.value)
+            assert isinstance(ended, ClosedError)
+            assert ended.code == 1000
 
 
 async def test_a_connection_that_has_no_request() -> None:

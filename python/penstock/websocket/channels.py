@@ -11,6 +11,7 @@ No library is imported: a connection is known by the methods it has.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from penstock.errors import PenstockError
@@ -76,6 +77,14 @@ class Channel(ABC):
     @abstractmethod
     async def close(self, code: int, reason: str = "") -> None:
         """End the connection, within `CLOSE_SECONDS`. Raises nothing, and may be called again."""
+
+    def hot_path(self) -> tuple[Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[Any]]]:
+        """`receive` and `send` without a call in between, for a loop that has `ended` read their errors."""
+        return self.receive, self.send
+
+    def ended(self, error: Exception) -> Exception:
+        """What an error of the hot path says: `ClosedError`, or the error itself if it is another's."""
+        return error
 
     async def accept(self, subprotocol: str | None = None) -> None:  # noqa: B027 - most have no more to do
         """Complete the handshake unless that is done.

@@ -215,18 +215,22 @@ class Forwarding:
         await self._client.send(frame)
 
     async def _read_upstream(self, upstream: Channel) -> None:
-        receive, send, time = upstream.receive, self._client.send, self._loop.time
-        sending, rewriter, look_at = self._attendant.sending, self._rewriter, self._look_at
-        while True:
-            message = await receive()
-            if isinstance(message, str):
-                if rewriter is not None:
-                    message = rewriter.to_client(message)
-                look_at(message)
-            sending["client"] = time()
-            await send(message)
-            del sending["client"]
-            self._downwards += 1
+        client, rewriter, look_at = self._client, self._rewriter, self._look_at
+        sending, time = self._attendant.sending, self._loop.time
+        receive, send = upstream.hot_path()[0], client.hot_path()[1]
+        try:
+            while True:
+                message = await receive()
+                if type(message) is str:
+                    if rewriter is not None:
+                        message = rewriter.to_client(message)
+                    look_at(message)
+                sending["client"] = time()
+                await send(message)
+                del sending["client"]
+                self._downwards += 1
+        except Exception as error:
+            raise (client if "client" in sending else upstream).ended(error) from None
 
     def _look_at(self, text: str) -> None:
         event = Event(text)

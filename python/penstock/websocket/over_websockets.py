@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -36,14 +36,17 @@ class WebsocketsChannel(Channel):
         try:
             message: str | bytes = await self._connection.recv()
         except Exception as error:
-            raise self._closed(error) from error
+            raise self.ended(error) from None
         return message
 
     async def send(self, message: str | bytes, /) -> None:
         try:
             await self._connection.send(message)
         except Exception as error:
-            raise self._closed(error) from error
+            raise self.ended(error) from None
+
+    def hot_path(self) -> tuple[Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[Any]]]:
+        return self._connection.recv, self._connection.send
 
     async def close(self, code: int, reason: str = "") -> None:
         # The library waits for the peer's Close frame, and for its own buffer to empty; a peer that reads
@@ -56,8 +59,7 @@ class WebsocketsChannel(Channel):
         finally:
             transport.abort()
 
-    def _closed(self, error: Exception) -> Exception:
-        """What a `ConnectionClosed` says; other errors are bugs and stay what they are."""
+    def ended(self, error: Exception) -> Exception:
         if not any(base.__name__ == "ConnectionClosed" for base in type(error).__mro__):
             return error
         received: Any = getattr(error, "rcvd", None)
