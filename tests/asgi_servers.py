@@ -83,7 +83,11 @@ def main(server: str, port: int, upstream: str) -> None:
         from granian.constants import Interfaces  # noqa: PLC0415
         from granian.server.embed import Server  # noqa: PLC0415
 
-        asyncio.run(Server(app, port=port, interface=Interfaces.ASGI, log_enabled=False).serve())
+        asyncio.run(
+            Server(
+                app, port=port, interface=Interfaces.ASGI, log_enabled=False, backlog=4096, backpressure=4096
+            ).serve()
+        )
 
 
 class Served:
