@@ -51,8 +51,8 @@ pub(crate) struct Transcoder {
 struct State {
     core: penstock::Transcoder,
     feed: Feed,
-    /// Reads back what was written, for callers who want events.
-    reader: Py<PyAny>,
+    /// Reads back what was written, for callers who want events; made for the first of them.
+    reader: Option<Py<PyAny>>,
     id_error: Raised,
 }
 
@@ -82,7 +82,11 @@ impl State {
 
     fn events<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let bytes = self.bytes(py);
-        Ok(self.reader.bind(py).call_method1("feed", (bytes,))?.cast_into::<PyList>()?)
+        let reader = match &mut self.reader {
+            Some(reader) => reader,
+            reader => reader.insert(make_reader(py)?),
+        };
+        Ok(reader.bind(py).call_method1("feed", (bytes,))?.cast_into::<PyList>()?)
     }
 }
 
@@ -192,11 +196,8 @@ impl Transcoder {
                     ));
                 }
             };
-            let keywords = PyDict::new(py);
-            keywords.set_item("limits", unbounded(py)?)?;
-            let reader = py.get_type::<Decoder>().call((), Some(&keywords))?.unbind();
             let feed = Feed::new(&given.limits);
-            Ok(Self { state: Mutex::new(State { core, feed, reader, id_error }) })
+            Ok(Self { state: Mutex::new(State { core, feed, reader: None, id_error }) })
         })
     }
 
@@ -340,11 +341,13 @@ fn to_responses(
     penstock::Transcoder::chat_to_responses(response, options).map_err(|error| raise(py, &error))
 }
 
-/// Limits for reading back what penstock has written within the caller's.
-fn unbounded(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    let keywords = PyDict::new(py);
+/// A decoder for what penstock has written within the caller's limits: it needs none of its own.
+fn make_reader(py: Python<'_>) -> PyResult<Py<PyAny>> {
+    let unbounded = PyDict::new(py);
     for name in ["max_line_bytes", "max_event_bytes", "max_idle_bytes"] {
-        keywords.set_item(name, py.None())?;
+        unbounded.set_item(name, py.None())?;
     }
-    py.get_type::<Limits>().call((), Some(&keywords))
+    let keywords = PyDict::new(py);
+    keywords.set_item("limits", py.get_type::<Limits>().call((), Some(&unbounded))?)?;
+    Ok(py.get_type::<Decoder>().call((), Some(&keywords))?.unbind())
 }
