@@ -182,6 +182,9 @@ async def test_a_request_over_http_that_is_given_up_is_at_its_end() -> None:
         await transport.send({"type": "response.cancel"})
         with pytest.raises(ConnectionGone):
             await reading
+        await transport.aclose()
+        with pytest.raises(ConnectionGone):
+            await transport.receive()
 
 
 async def test_a_drain_that_is_given_up_has_the_deadline_it_had(script: Script) -> None:
