@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.errors import LimitExceeded, PenstockError
+from penstock.websocket import LaneLimits, ManagedLimits, TurnTimeouts
 from penstock.websocket.limits import ConnectionLimits, Gate, refusal_of
 from penstock.websocket.wire import RefusedError
 
@@ -87,3 +91,16 @@ def test_never_more_than_twice_the_rate_in_any_window(sent: list[tuple[float, in
 def test_limits_are_positive(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         ConnectionLimits(**{name: 0})
+
+
+README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+UNITS = {"": 1, "s": 1, "MiB": 1 << 20}
+
+
+@pytest.mark.parametrize("kind", [ConnectionLimits, LaneLimits, ManagedLimits, TurnTimeouts])
+def test_the_readme_s_table_says_the_defaults(kind: type) -> None:
+    rows = re.findall(rf"^\| `{kind.__name__}\.(\w+)` \| ([\d,]+) ?(\w*) \|", README, re.MULTILINE)
+    made = kind()
+    told = {name: int(count.replace(",", "")) * UNITS[unit] for name, count, unit in rows}
+    have = {name: getattr(made, name) for name in made.__slots__}
+    assert told == {name: value for name, value in have.items() if isinstance(value, int | float)}
