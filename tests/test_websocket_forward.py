@@ -15,6 +15,7 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 from websocket_kit import (
     SERVERS,
+    TERMINALS,
     Leaks,
     Server,
     all_of,
@@ -29,6 +30,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from penstock.errors import InvalidResponseId, LimitExceeded
+from penstock.replay import ReplayServer
 from penstock.websocket import ConnectionLimits, Opening, Outcome, RefusedError, connect, forward
 
 Upstream = Callable[[ServerConnection], Awaitable[Any]]
@@ -285,6 +287,32 @@ async def test_lanes_fail_one_by_one_and_a_steered_successor_counts() -> None:
     failed = [frame["stream_id"] for frame in frames if frame["type"] == "response.failed"]
     assert sorted(failed) == ["a", "b"]
     assert len(frames) == 6
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 3, 5, 8, 13, 40])
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("close@{}", 1011),
+        ("close@{}:1001", 1001),
+        ("close@{}:1012", 1012),
+        ("close@{}:4321", 4321),
+        ("reset@{}", 1011),
+    ],
+)
+async def test_one_terminal_whatever_the_upstream_does(fault: str, code: int, place: int) -> None:
+    async with ReplayServer() as upstream:
+        url = upstream.base_url.replace("http", "ws", 1) + "/responses"
+        async with websockets_server(Edge(url)) as edge_url, dial(edge_url) as client:
+            model = f"replay-text+{fault.format(place)}"
+            await client.send(json.dumps({"type": "response.create", "model": model, "input": "x"}))
+            frames = await all_of(client)
+            assert client.close_code in (code, 1000)  # 1000: the upstream gave no code
+    ended = [frame for frame in frames if frame["type"] in TERMINALS]
+    assert ended == frames[-1:]
+    assert ended[0]["type"] == ("error" if place == 0 else "response.failed")
+    texts = [frame["delta"] for frame in frames if frame["type"] == "response.output_text.delta"]
+    assert "".join(texts) in json.dumps(ended[0], ensure_ascii=False)
 
 
 # Observers.
