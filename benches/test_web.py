@@ -32,9 +32,6 @@ def frames() -> list[bytes]:
 FRAMES = frames()
 
 
-# ---- passing through
-
-
 def relayed(streams: Streams) -> Pass:
     def run() -> int:
         events = 0
@@ -55,9 +52,6 @@ RELAY = Contender("penstock", "penstock", relayed)
 @pytest.mark.parametrize("source", SOURCES)
 def test_relay(race: Callable[..., None], source: Source) -> None:
     race(rows.RELAY, source, "responses", RELAY, RELAY)
-
-
-# ---- one stream, many subscribers
 
 
 def broadcast(_: Streams) -> Pass:
@@ -113,9 +107,6 @@ def test_broadcast(measure: Measure, who: Contender) -> None:
     run, reference = who.prepare([]), None if who is OURS else OURS.prepare([])
     per = SUBSCRIBERS * len(FRAMES)
     assert measure(rows.BROADCAST, "generated", who.name, who.version, run, reference=reference, per=per) == 1
-
-
-# ---- responses
 
 
 async def stream() -> AsyncIterator[bytes]:

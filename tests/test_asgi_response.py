@@ -134,8 +134,6 @@ async def test_it_is_served_once() -> None:
         await Client().call(response)
 
 
-# ---- truthful ends
-
 FAULTS: dict[str, Any] = {
     "cut": [],
     "reset": [ConnectionResetError("sk-secret")],
@@ -245,9 +243,6 @@ async def test_a_time_out_does_not_cut_what_is_being_written() -> None:
     assert terminals(client.body, "responses") == ["response.failed"]
 
 
-# ---- keep-alives
-
-
 @pytest.mark.parametrize(
     ("kind", "frame"),
     [("comment", b": keep-alive\n\n"), ("ping", b'event: ping\ndata: {"type":"ping"}\n\n'), ("none", b"")],
@@ -278,9 +273,6 @@ async def test_keep_alives_end_where_the_upstream_does() -> None:
     client = await served(Source(0.05, ConnectionResetError()), keep_alive=KeepAlive(seconds=0.01))
     assert client.status == 200
     assert terminals(client.body, "messages") == ["error"]
-
-
-# ---- clients that leave
 
 
 async def test_the_upstream_is_let_go_as_soon_as_the_client_leaves() -> None:
@@ -349,9 +341,6 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.005)
 
 
-# ---- clients that do not read
-
-
 async def test_nothing_is_read_for_a_client_that_does_not_read() -> None:
     source = Source(*RESPONSES)
     client = await served(source, Client(stop_after=4), write_timeout=0.05)
@@ -396,6 +385,16 @@ async def test_a_cancelled_request_lets_go_of_everything(policy: Any) -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def test_a_client_that_cannot_be_watched_is_served(caplog: pytest.LogCaptureFixture) -> None:
+    class Blind(Client):
+        async def receive(self) -> dict[str, Any]:
+            raise RuntimeError("sk-secret")
+
+    assert (await served(Source(*RESPONSES[:5], 0.01, *RESPONSES[5:]), Blind())).body == STREAM
+    assert "could not be watched: RuntimeError" in caplog.text
+    assert "sk-secret" not in caplog.text
+
+
 async def test_one_extra_task_a_stream() -> None:
     before = len(asyncio.all_tasks())
     source, client = Source(*RESPONSES[:4], 30.0), Client()
@@ -432,9 +431,6 @@ async def test_background_runs_after_the_stream() -> None:
     client = Client(leave_after=2)
     await served(RESPONSES, client, background=background)
     assert done == [2]
-
-
-# ---- upstreams over HTTP
 
 
 @pytest.fixture(scope="module")

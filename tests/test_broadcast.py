@@ -205,9 +205,6 @@ def test_wrong_options(options: dict[str, Any], words: str) -> None:
         Broadcast().subscribe(**options)
 
 
-# ---- ends
-
-
 @pytest.mark.parametrize("dialect", STREAMS)
 async def test_a_cut_is_told_to_everybody(dialect: str) -> None:
     broadcast = Broadcast()
@@ -270,8 +267,6 @@ async def test_the_log_is_bounded() -> None:
     assert caught.value.limit == "max_message_bytes"
     assert terminals(await reader, "responses") == ["response.failed"]
 
-
-# ---- slow subscribers
 
 BIG = [
     *RESPONSES[:8],
@@ -452,9 +447,6 @@ async def test_a_blocking_reader_may_leave_twice() -> None:
     reader.close()
     await publisher
     assert not broadcast._blocking
-
-
-# ---- over ASGI
 
 
 async def test_subscriptions_are_responses() -> None:

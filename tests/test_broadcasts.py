@@ -52,9 +52,6 @@ async def replica(redis_server: RedisServer) -> AsyncIterator[Replicas]:
         await client.aclose()
 
 
-# ---- in memory
-
-
 async def test_an_id_is_its_tenant_s() -> None:
     registry = Broadcasts()
     mine = await registry.open("resp_1", tenant="a")
@@ -99,9 +96,6 @@ async def test_there_are_only_so_many() -> None:
 def test_wrong_options(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="positive"):
         Broadcasts(**options)
-
-
-# ---- on Redis
 
 
 @pytest.mark.parametrize("joined", [0, 7, 20, len(RESPONSES)])

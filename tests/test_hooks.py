@@ -124,6 +124,15 @@ async def test_a_request_that_is_given_up_is_told() -> None:
     assert error.partial["status"] == "in_progress"
 
 
+async def test_the_upstream_is_let_go_before_hooks_hear_of_a_client_that_left() -> None:
+    source = Source(*RESPONSES[:9], 30.0)
+    closed = []
+    await served(
+        source, On(on_error=lambda _error: closed.append(source.closed)), client=Client(leave_after=4)
+    )
+    assert closed == [1]
+
+
 async def test_only_the_first_end_counts() -> None:
     told = Told()
     hooks = Hooks([told])
@@ -131,9 +140,6 @@ async def test_only_the_first_end_counts() -> None:
     await hooks.error(ValueError())
     await hooks.complete({})
     assert [name for name, _ in told.calls] == ["complete"]
-
-
-# ---- events
 
 
 async def test_events_that_nobody_edits_pass_as_they_came() -> None:
@@ -199,9 +205,6 @@ async def test_the_final_object_is_what_the_client_got() -> None:
     assert told.calls[0][1]["model"] == "masked"
 
 
-# ---- requests
-
-
 async def test_the_request_may_be_changed_before_the_upstream_is_asked() -> None:
     asked: list[Any] = []
 
@@ -227,9 +230,6 @@ async def test_a_guard_refuses_a_request() -> None:
     error = json.loads(client.body)["error"]
     assert (error["message"], error["code"]) == ("Not this one.", "policy")
     assert [name for name, _ in told.calls] == ["error"]
-
-
-# ---- faults of hooks
 
 
 @pytest.mark.parametrize("fault", [fails, fails_later, hangs])
@@ -288,9 +288,6 @@ async def test_without_hooks_nothing_is_held_back() -> None:
     assert not Hooks([Told()]).watches_events
     await Hooks().complete({})
     await Hooks().error(ValueError())
-
-
-# ---- prices
 
 
 @pytest.mark.parametrize(

@@ -91,8 +91,6 @@ class Broadcast:
         self._ended = False
         self._on_end: Callable[[], None] | None = None  # whoever keeps it, to forget it
 
-    # ---- the publisher's side
-
     async def publish(self, data: bytes | Event | dict[str, Any] | list[Any]) -> None:
         """Append to the stream: bytes in any split, or events. Waits while a subscriber that blocks is
         behind.
@@ -216,8 +214,6 @@ class Broadcast:
                     )
             finally:
                 self._room = None
-
-    # ---- the subscribers' side
 
     def subscribe(
         self,

@@ -110,6 +110,8 @@ class Exchange:
             self._over = True
             watcher.cancel()
             await asyncio.wait([watcher])
+            if not watcher.cancelled() and (error := watcher.exception()) is not None:
+                log.warning("a client could not be watched: %s", type(error).__name__)
 
     async def _run_detachable(self, ttl: float) -> None:
         loop = asyncio.get_running_loop()
@@ -134,8 +136,6 @@ class Exchange:
         with suppress(RuntimeError):  # it is not napping: it looks by itself
             self._nap.reschedule(asyncio.get_running_loop().time())
 
-    # ---- forwarding
-
     async def _forward(self) -> None:
         """Read, write, end; with hooks on the way, and the upstream let go in any case."""
         try:
@@ -147,9 +147,12 @@ class Exchange:
                 failure = self._verdict or error
             except asyncio.CancelledError:
                 # The server gives the request up; what had come is the hooks' to know.
+                await self._close()
                 await self._hooks.error(self._left())
                 raise
             if failure is not None:
+                if isinstance(failure, ClientDisconnected):
+                    await self._close()  # before the hooks, who may take their time
                 await self._conclude(failure)
         finally:
             self._over = True
@@ -266,8 +269,6 @@ class Exchange:
                 await asyncio.shield(self._upstream.aclose())
                 raise
 
-    # ---- writing
-
     async def _write(self, data: bytes) -> None:
         if self._gone or not data:
             return
@@ -307,8 +308,6 @@ class Exchange:
         with suppress(OSError):
             await self._send({"type": "http.response.start", "status": status, "headers": headers})
             await self._send({"type": "http.response.body", "body": body, "more_body": False})
-
-    # ---- watching
 
     async def _watch(self) -> None:
         """Wait for the client's leaving and for deadlines, until nothing is left to watch."""
