@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from redis_server import RedisServer
 
 from penstock import Decoder
 from penstock.replay import ReplayServer
@@ -168,6 +169,27 @@ def test_workers_share_an_address_and_a_store(tmp_path: Path) -> None:
             for response_id in made:
                 assert httpx.get(f"{url}/v1/responses/{response_id}", trust_env=False).status_code == 200
                 assert ask(url, previous_response_id=response_id).status_code == 200
+            process.terminate()
+            assert process.wait(15) == 0
+
+
+def test_workers_share_redis(redis_server: RedisServer, tmp_path: Path) -> None:
+    """Conversations, and streams in the background: whichever worker answers."""
+    with ReplayServer() as upstream:
+        path = config(tmp_path, upstream.base_url, store={"kind": "redis", "url": redis_server.url})
+        with serve("--config", path, "--workers", "2") as (process, url):
+            assert eventually(lambda: httpx.get(f"{url}/health", trust_env=False).status_code == 200)
+            made = ask(url).json()["id"]
+            for _ in range(8):
+                assert ask(url, previous_response_id=made).status_code == 200
+            slow = {"background": True, "metadata": {"penstock_fault": "rate=200"}}
+            running = ask(url, **slow).json()["id"]
+            place = f"{url}/v1/responses/{running}"
+            for _ in range(6):
+                query = {"stream": "true", "starting_after": "20"}
+                events = Decoder().feed(httpx.get(place, params=query, trust_env=False, timeout=30).content)
+                assert (events[0].sequence_number or 0) > 20
+                assert events[-1].type == "response.completed"
             process.terminate()
             assert process.wait(15) == 0
 

@@ -207,6 +207,8 @@ class Exchange:
         deadlines = Deadlines(answer, limits, leaving.stall, started=record.started)
         probe: Decoder | None = Decoder()
         data: bytes | None = first
+        # A stream lives long: what it has no more use for goes.
+        first = asked.first = self._question.raw = b""
         try:
             while data != b"":
                 out = comment() if data is None else course.feed(data)

@@ -76,6 +76,7 @@ def run_worker(
             log_level=logging.ERROR,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here depends on where a client says it comes from
             backlog=2_048,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=max(1, round(config.listen.drain)),
