@@ -69,7 +69,7 @@ class Course:
     def fail(self, message: str, code: str) -> bytes:
         """End the stream as failed, what came of it kept."""
         rest = b""
-        if self._transcoder is not None:
+        if self._transcoder is not None and not self.relay.held:
             rest = self.relay.feed(self._transcoder.fail(message, code=code))
             if self.relay.held:
                 rest += self.relay.release()
