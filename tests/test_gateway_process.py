@@ -182,8 +182,8 @@ def test_workers_share_redis(redis_server: RedisServer, tmp_path: Path) -> None:
             made = ask(url).json()["id"]
             for _ in range(8):
                 assert ask(url, previous_response_id=made).status_code == 200
-            slow = {"background": True, "metadata": {"penstock_fault": "rate=200"}}
-            running = ask(url, **slow).json()["id"]
+            fault = {"penstock_fault": "rate=200"}
+            running = ask(url, background=True, metadata=fault).json()["id"]
             place = f"{url}/v1/responses/{running}"
             for _ in range(6):
                 query = {"stream": "true", "starting_after": "20"}

@@ -184,31 +184,13 @@ class Exchange:
         return str(whole.get("status") or "completed")
 
     async def _stream(self, send: Send, asked: Asked, leaving: Leaving) -> str:
-        gateway, record, answer, limits = (
-            self._gateway,
-            self._record,
-            asked.answer,
-            self._gateway.config.limits,
-        )
-        source = asked.upstream.api_for(self._api)
-        first = await self._events(asked)
-        keeps = gateway.history.keeps(self._question, asked.upstream)
-        self._course = course = Course(
-            source, self._api, self._question.body, hold=keeps or bool(self._hooks)
-        )
+        gateway, record, answer = self._gateway, self._record, asked.answer
+        course, data = await self._begin(send, asked)
         outlet = gateway.outlet(self._tenant.name, asked.upstream, self._hooks)
-        if course.is_foreign(first):
-            raise _no_answer()
-        await send(
-            {"type": "http.response.start", "status": 200, "headers": [*EVENT_STREAM, *self._all(asked)]}
-        )
         send = self._body
         clock, relay, chunk = asyncio.get_running_loop().time, course.relay, gateway.ledger.chunk
-        deadlines = Deadlines(answer, limits, leaving.stall, started=record.started)
+        deadlines = Deadlines(answer, gateway.config.limits, leaving.stall, started=record.started)
         probe: Decoder | None = Decoder()
-        data: bytes | None = first
-        # A stream lives long: what it has no more use for goes.
-        first = asked.first = self._question.raw = b""
         try:
             while data != b"":
                 out = comment() if data is None else course.feed(data)
@@ -245,6 +227,20 @@ class Exchange:
         record.note(relay.events, len(rest))
         await send({"type": "http.response.body", "body": rest})
         return ending(relay.terminal)
+
+    async def _begin(self, send: Send, asked: Asked) -> tuple[Course, bytes | None]:
+        """Send the head of a stream; its course, and its first bytes. Raises `ApiError` for what is none."""
+        first = await self._events(asked)
+        keeps = self._gateway.history.keeps(self._question, asked.upstream)
+        source, hold = asked.upstream.api_for(self._api), keeps or bool(self._hooks)
+        self._course = course = Course(source, self._api, self._question.body, hold=hold)
+        if course.is_foreign(first):
+            raise _no_answer()
+        headers = [*EVENT_STREAM, *self._all(asked)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        # A stream lives long: what it has no more use for goes.
+        asked.first = self._question.raw = b""
+        return course, first
 
     async def _release(self, asked: Asked, course: Course) -> bytes:
         """The terminal event, once all that is to happen before a client sees it has happened."""
