@@ -73,8 +73,8 @@ def harmony_to_items(
     Args:
         messages: dicts, or messages of openai-harmony; those of others than the assistant become nothing.
         ids: called with a prefix (`msg_`, `rs_`, …), returns an id that begins with it; None for random ones.
-        finish_reason: what the engine says, as for `HarmonyParser.finish`; if the model did not come to its end
-            by itself, the item of the last message is incomplete.
+        finish_reason: what the engine says, as for `HarmonyParser.finish`; if the model did not come to its
+            end by itself, the item of the last message is incomplete.
         strict: raise `DecodeError` for channels and recipients that the format does not have.
         reasoning: what analysis becomes: "raw" (`reasoning_text`) or "summary".
         custom_tools: names of functions that are custom tools.
