@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from importlib.util import find_spec
 
 from penstock.demo import open_stage, play
+
+from . import STATUS_USAGE, Failure
 
 __all__ = ["configure", "run"]
 
@@ -31,5 +34,8 @@ def _rate(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Play the demo."""
+    missing = [name for name in ("httptools", "pydantic", "uvicorn", "yaml") if find_spec(name) is None]
+    if missing:
+        raise Failure(f"{missing[0]} is missing: pip install 'penstock[gateway]'", STATUS_USAGE)
     play(open_stage(plain=args.plain), args.rate)
     return 0
