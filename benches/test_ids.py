@@ -12,11 +12,14 @@ import pytest
 
 from benches import rows
 from benches.measure import Measure
-from benches.peers import PYTHON, Pass
+from benches.peers import PYTHON, Contender, Pass
 from benches.rows import BASE64_IDS
 from penstock.ids import IdRewriter, LiteLLMCodec, SealedCodec
 
 pytestmark = pytest.mark.benchmark(timer=process_time)
+
+OURS_IS, THEIRS_IS = (Contender(name, name, lambda _: list).version for name in ("penstock", PYTHON))
+"""The versions."""
 
 CALLS = 1_000
 """Of one pass."""
@@ -110,19 +113,17 @@ each_work = pytest.mark.parametrize(("row", "ours", "theirs"), WORK, ids=[row.ke
 def test_penstock(
     measure: Measure, row: rows.Row, ours: Callable[[], Any], theirs: Callable[[], Any]
 ) -> None:
-    made = measure(row, "", "penstock", "penstock", repeated(ours), per=CALLS)
+    made = measure(row, "", "penstock", OURS_IS, repeated(ours), per=CALLS)
     assert len(made) == len(ours())
 
 
 @each_work
 def test_python(measure: Measure, row: rows.Row, ours: Callable[[], Any], theirs: Callable[[], Any]) -> None:
-    made = measure(row, "", BASE64_IDS, PYTHON, repeated(theirs), reference=repeated(ours), per=CALLS)
+    made = measure(row, "", BASE64_IDS, THEIRS_IS, repeated(theirs), reference=repeated(ours), per=CALLS)
     assert len(made) > 0
 
 
 def test_an_event_without_a_response(measure: Measure) -> None:
     rewriter = IdRewriter(SEALED, "encode", tenant="acme")
-    made = measure(
-        rows.PASS, "", "penstock", "penstock", repeated(lambda: rewriter.message(DELTA)), per=CALLS
-    )
+    made = measure(rows.PASS, "", "penstock", OURS_IS, repeated(lambda: rewriter.message(DELTA)), per=CALLS)
     assert made is DELTA

@@ -12,11 +12,14 @@ import pytest
 
 from benches import rows
 from benches.measure import Measure
-from benches.peers import PYTHON, Pass
+from benches.peers import PYTHON, Contender, Pass
 from benches.rows import PIPECAT
 from penstock.prefix import PrefixChain, hash_items, hash_json
 
 pytestmark = pytest.mark.benchmark(timer=process_time)
+
+OURS_IS, THEIRS_IS = (Contender(name, name, lambda _: list).version for name in ("penstock", PYTHON))
+"""The versions."""
 
 ITEMS: list[dict[str, Any]] = [
     {
@@ -54,28 +57,28 @@ def ours() -> str:
 
 
 def test_hash_items(measure: Measure) -> None:
-    made = measure(rows.HASH, "", "penstock", "penstock", repeated(ours), per=CALLS)
+    made = measure(rows.HASH, "", "penstock", OURS_IS, repeated(ours), per=CALLS)
     assert made == pipecat(ITEMS)
 
 
 def test_hash_items_as_pipecat_does(measure: Measure) -> None:
     theirs = repeated(lambda: pipecat(ITEMS))
-    made = measure(rows.HASH, "", PIPECAT, PYTHON, theirs, reference=repeated(ours), per=CALLS)
+    made = measure(rows.HASH, "", PIPECAT, THEIRS_IS, theirs, reference=repeated(ours), per=CALLS)
     assert made == ours()
 
 
 def test_hash_items_beside_its_hash_alone(measure: Measure) -> None:
     alone = repeated(lambda: hashlib.sha256(TEXT).hexdigest())
-    made = measure(rows.HASH_ALONE, "", "penstock", "penstock", repeated(ours), reference=alone, per=CALLS)
+    made = measure(rows.HASH_ALONE, "", "penstock", OURS_IS, repeated(ours), reference=alone, per=CALLS)
     assert made == alone()
 
 
 def test_hash_json(measure: Measure) -> None:
-    made = measure(rows.HASH_JSON, "", "penstock", "penstock", repeated(lambda: hash_json(TEXT)), per=CALLS)
+    made = measure(rows.HASH_JSON, "", "penstock", OURS_IS, repeated(lambda: hash_json(TEXT)), per=CALLS)
     assert made == ours()
 
 
-def growing(length: int) -> Pass:
+def growing(length: int, calls: int = CALLS) -> Pass:
     """One new item, each time on a copy of the same chain."""
     chain = PrefixChain((ITEMS * (length // len(ITEMS)))[:length])
 
@@ -84,17 +87,15 @@ def growing(length: int) -> Pass:
         longer.append(NEW)
         return longer.digest
 
-    return repeated(grow)
+    return repeated(grow, calls)
 
 
 @pytest.mark.parametrize(("length", "row"), [(100, rows.CHAIN_SHORT), (10_000, rows.CHAIN_LONG)])
 def test_one_new_item(measure: Measure, length: int, row: rows.Row) -> None:
-    measure(row, "", "penstock", "penstock", growing(length), per=CALLS)
+    measure(row, "", "penstock", OURS_IS, growing(length), per=CALLS)
 
 
 @pytest.mark.parametrize(("length", "row"), [(100, rows.CHAIN_SHORT), (10_000, rows.CHAIN_LONG)])
 def test_one_new_item_as_pipecat_does(measure: Measure, length: int, row: rows.Row) -> None:
     items = [*(ITEMS * (length // len(ITEMS)))[:length], NEW]
-    measure(
-        row, "", PIPECAT, PYTHON, repeated(lambda: pipecat(items), 1), reference=repeated(growing(length), 1)
-    )
+    measure(row, "", PIPECAT, THEIRS_IS, repeated(lambda: pipecat(items), 1), reference=growing(length, 1))
