@@ -49,6 +49,7 @@ def test_responses_whole_and_streamed_say_the_same(client: httpx.Client, model: 
     answer = client.post("/responses", json=body(f"{model}-text", stream=True))
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.headers["x-request-id"].startswith("req_")
+    assert 0 < int(answer.headers["x-penstock-overhead-us"]) < 1_000_000
     assert lint(answer.content) == []
     last = Decoder().feed(answer.content)[-1]
     assert last.type == "response.completed"
@@ -449,6 +450,12 @@ def test_a_client_that_never_reads_is_let_go() -> None:
             )
             assert gateway.settled()
         assert gateway.upstream.stats.body_bytes < 30_000_000
+
+
+def test_the_overhead_is_without_the_wait_for_the_upstream(client: httpx.Client) -> None:
+    for stream in (True, False):
+        slow = body("replay-text", stream=stream, metadata={"penstock_fault": "delay=1"})
+        assert int(client.post("/responses", json=slow).headers["x-penstock-overhead-us"]) < 900_000
 
 
 def test_new_keys_and_upstreams_by_reload(guarded: Running) -> None:

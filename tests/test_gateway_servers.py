@@ -112,7 +112,7 @@ async def test_a_websocket(served: tuple[str, ReplayServer]) -> None:
     async with connect(url.replace("http", "ws", 1) + "/v1/responses", proxy=None) as connection:
         request = {"type": "response.create", "model": "chat-text", "input": "Hello"}
         await connection.send(json.dumps(request))
-        kinds = []
+        kinds: list[str] = []
         while not kinds or kinds[-1] != "response.completed":
             kinds.append(json.loads(await connection.recv())["type"])
     assert kinds[0] == "response.created"

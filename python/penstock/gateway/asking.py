@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -180,7 +181,7 @@ async def ask(
         upstream.active += 1
         asked: Asked | None = None
         try:
-            asked = await _once(question, upstream, config)
+            asked = await _once(question, upstream, config, record)
         except _Retry as retry:
             failure = retry.error
             upstream.rest(config.retry.cooldown)
@@ -203,14 +204,14 @@ class _Retry(Exception):  # noqa: N818
         self.error = error
 
 
-async def _once(question: Question, upstream: Upstream, config: Config) -> Asked:
+async def _once(question: Question, upstream: Upstream, config: Config, record: Record) -> Asked:
     body = question.body_for(upstream)
     path = PATHS[upstream.api_for(question.api)]
+    headers = question.headers_for(upstream)
     answer: Answer | None = None
+    since = time.monotonic()
     try:
-        answer = await upstream.endpoint.request(
-            "POST", path, question.headers_for(upstream), body, timeout=upstream.config.timeout
-        )
+        answer = await upstream.endpoint.request("POST", path, headers, body, timeout=upstream.config.timeout)
         await _refuse(answer, config.retry.statuses)
         async with asyncio.timeout(config.limits.first_event):
             first = (await answer.read() or b"") if question.stream else b""
@@ -221,11 +222,14 @@ async def _once(question: Question, upstream: Upstream, config: Config) -> Asked
     except TimeoutError:
         if answer is not None:
             answer.close()
-        raise _Retry(_error(504, "The upstream did not answer in time.", "upstream_timeout")) from None
+        # It may be at work still: to ask for the same again would double what it costs.
+        raise _error(504, "The upstream did not answer in time.", "upstream_timeout") from None
     except BaseException:
         if answer is not None:
             answer.close()
         raise
+    finally:
+        record.waited += time.monotonic() - since
     return Asked(upstream, answer, first)
 
 

@@ -136,8 +136,8 @@ class UpstreamConfig(_Section):
     """Sent with every request."""
     forward_headers: list[str] = Field(default_factory=list)
     """Clients' headers that are passed on beside the usual ones."""
-    timeout: Seconds = 60.0
-    """Seconds for a connection and the head of an answer."""
+    timeout: Seconds = 600.0
+    """Seconds for the head of an answer, which comes at its end where it is not streamed."""
     max_streams: int | None = Field(default=None, ge=1)
     websocket: bool = False
     """Whether it serves the WebSocket mode; where all do, connections are forwarded, else managed."""

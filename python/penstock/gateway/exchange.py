@@ -301,7 +301,8 @@ class Exchange:
         return await history.keep(self._tenant.name, self._question, asked.upstream, response)
 
     def _all(self, asked: Asked) -> Headers:
-        spent = int((time.monotonic() - self._record.started) * 1e6)
+        record = self._record
+        spent = int((time.monotonic() - record.started - record.waited) * 1e6)
         return [*self._headers, *passed_headers(asked.answer), (b"x-penstock-overhead-us", b"%d" % spent)]
 
 

@@ -85,6 +85,8 @@ class Record:
     terminal: str | None = None
     status: int = 0
     duration: float | None = None
+    waited: float = 0.0
+    """Seconds for which upstreams were waited for, up to the first byte."""
     overhead: float = 0.0
     """Seconds that bytes spent in the gateway, summed over chunks."""
     timeline: list[tuple[float, int]] = field(default_factory=list)
