@@ -1,4 +1,4 @@
-"""What `make bench-gateway` measures with: that it counts right is checked here, how fast things are is not."""
+"""What `make bench-gateway` measures with: that it counts right is checked here, not how fast things are."""
 
 from __future__ import annotations
 
