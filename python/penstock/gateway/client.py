@@ -148,7 +148,9 @@ class Answer:
         if self._size > HIGH_WATER and not self._paused and self._connection is not None:
             self._paused = True
             self._connection.transport.pause_reading()
-        self._wake()
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def end(self, error: BaseException | None = None) -> None:
         """No more comes; the connection, if it lives, belongs to its endpoint again."""

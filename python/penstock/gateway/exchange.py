@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from .tenants import Tenant
 
 __all__ = ["Exchange"]
+
+SAMPLE: Final = 4
+"""Of so many reads behind the first text one is measured, for all of them."""
 
 Json = dict[str, Any]
 
@@ -188,7 +191,7 @@ class Exchange:
         course, data = await self._begin(send, asked)
         outlet = gateway.outlet(self._tenant.name, asked.upstream, self._hooks)
         send = self._body
-        clock, relay, chunk = asyncio.get_running_loop().time, course.relay, gateway.ledger.chunk
+        relay, chunk, size, reads = course.relay, gateway.ledger.chunk, 0, 0
         deadlines = Deadlines(answer, gateway.config.limits, leaving.stall, started=record.started)
         probe: Decoder | None = Decoder()
         try:
@@ -197,17 +200,20 @@ class Exchange:
                 if out and not outlet.plain:
                     out = await outlet.put(out)
                 if out:
-                    deadlines.writing(clock())
+                    deadlines.writing_since = answer.arrived
                     await send({"type": "http.response.body", "body": out, "more_body": True})
+                    deadlines.writing_since = 0.0
                     if probe is not None and any(delta for (delta,) in probe.feed(out, fields=("delta",))):
                         gateway.ledger.token(record)
                         probe = None
-                    chunk(record, relay.events, len(out), answer.arrived)
+                    size, reads = size + len(out), reads + 1
+                    if reads == SAMPLE or probe is not None:
+                        chunk(record, relay.events, size, answer.arrived, reads)
+                        size = reads = 0
                     if record.response_id is None and self._api == "responses":
                         self._started(relay.snapshot())
                 if relay.held or relay.ended:
                     break
-                deadlines.reading(clock())
                 data = await answer.read()
             rest = course.finish()
             if relay.held:
@@ -224,7 +230,7 @@ class Exchange:
         gateway.history.note(self._tenant.name, self._question, asked.upstream, record.response_id)
         if not outlet.plain:
             rest = await self._last(outlet, rest)
-        record.note(relay.events, len(rest))
+        gateway.ledger.rest(record, relay.events, size + len(rest))
         await send({"type": "http.response.body", "body": rest})
         return ending(relay.terminal)
 

@@ -174,18 +174,27 @@ class Ledger:
         self.active[record.number] = record
         return record
 
-    def chunk(self, record: Record, events: int, size: int, arrived: float) -> None:
-        """Count what was sent now, of bytes that had arrived at `arrived`."""
+    def chunk(self, record: Record, events: int, size: int, arrived: float, reads: int = 1) -> None:
+        """Count what was sent since the last call, in so many reads, the last of which arrived at `arrived`.
+
+        That one's way through the gateway stands for all of them.
+        """
         before, since = record.events, record.last
         record.note(events, size)
         spent = record.started + record.last - arrived
-        record.overhead += spent
+        record.overhead += spent * reads
         fresh = events - before
         self.events += fresh
         self.bytes += size
-        self.overhead.observe(spent)
+        self.overhead.observe(spent, reads)
         if before and fresh > 0:
             self.inter_token.observe((record.last - since) / fresh, fresh)
+
+    def rest(self, record: Record, events: int, size: int) -> None:
+        """Count the end of a stream, which waits for more than the gateway's work."""
+        self.events += events - record.events
+        self.bytes += size
+        record.note(events, size)
 
     def token(self, record: Record) -> None:
         """The first text has come."""

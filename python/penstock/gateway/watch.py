@@ -1,6 +1,6 @@
 """What ends a stream from outside: silence, slowness, age, and a client that leaves.
 
-One timer a stream, set anew only when it fires, so an event costs it one stored float; one task a stream,
+One timer a stream, set anew only when it fires, so an event costs it two stored floats; one task a stream,
 which waits for the client's disconnect.
 """
 
@@ -24,10 +24,10 @@ __all__ = ["Deadlines", "Leaving"]
 class Deadlines:
     """Watches one answer being read and written.
 
-    `reading(now)` and `writing(now)` say what is waited for. When the upstream has been silent for too long
-    or the stream is too old, the answer's `read` raises `StreamTimeout`; when the client takes nothing for
-    `limits.write` seconds, `stalled` is called. In a silence of `limits.keep_alive` seconds `read` returns
-    None.
+    `writing_since` is the moment since which the client is given bytes, 0 while the upstream is waited for.
+    When the upstream has been silent for too long or the stream is too old, the answer's `read` raises
+    `StreamTimeout`; when the client takes nothing for `limits.write` seconds, `stalled` is called. In a
+    silence of `limits.keep_alive` seconds `read` returns None.
     """
 
     __slots__ = (
@@ -35,10 +35,11 @@ class Deadlines:
         "_handle",
         "_keep_alive",
         "_loop",
+        "_since",
         "_stalled",
         "_timeouts",
         "_write",
-        "_writing_since",
+        "writing_since",
     )
 
     def __init__(
@@ -48,22 +49,13 @@ class Deadlines:
         self._loop = asyncio.get_running_loop()
         self._timeouts = Timeouts(idle=limits.idle, duration=limits.duration, first_event=None)
         self._timeouts.began = started
-        self._timeouts.waiting_since = self._loop.time()
+        self._since = self._loop.time()
         self._write = limits.write
         self._keep_alive = limits.keep_alive
         self._stalled = stalled
-        self._writing_since = 0.0
+        self.writing_since = 0.0
         self._handle: asyncio.TimerHandle | None = None
         self._look()
-
-    def writing(self, now: float) -> None:
-        """Bytes are on their way to the client."""
-        self._writing_since = now
-
-    def reading(self, now: float) -> None:
-        """The client has taken them; the upstream is waited for."""
-        self._writing_since = 0.0
-        self._timeouts.waiting_since = now
 
     def close(self) -> None:
         """Watch no longer."""
@@ -72,8 +64,9 @@ class Deadlines:
 
     def _look(self) -> None:
         now = self._loop.time()
-        if self._writing_since:
-            when = self._writing_since + self._write
+        self._timeouts.waiting_since = max(self._since, self._answer.arrived)
+        if self.writing_since:
+            when = self.writing_since + self._write
             if when <= now:
                 self._stalled()
                 return
