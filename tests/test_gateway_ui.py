@@ -64,7 +64,7 @@ class Page:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[str]:
     """A headless browser; the address of its DevTools."""
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:  # its last writes may come late
         command = [
             str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
             "--remote-debugging-port=0", f"--user-data-dir={profile}", "--no-first-run", "--mute-audio",
