@@ -55,7 +55,10 @@ fn item(place: usize, text: &[u8]) -> Option<Value> {
         ]}),
         2 => json!({"id": id, "type": "reasoning", "summary": [{"type": "summary_text", "text": text}]}),
         3 => json!({"id": id, "type": "reasoning", "content": [{"type": "reasoning_text", "text": text}]}),
-        4 => json!({"id": id, "type": "function_call", "call_id": text, "name": "f", "arguments": text}),
+        // An empty call_id is none: the stream gets one.
+        4 => {
+            json!({"id": id, "type": "function_call", "call_id": format!("c{text}"), "name": "f", "arguments": text})
+        }
         5 => json!({"id": id, "type": "custom_tool_call", "call_id": "c", "name": text, "input": text}),
         6 => json!({"id": id, "type": "code_interpreter_call", "code": text, "outputs": null}),
         _ if text.is_empty() => return None,
