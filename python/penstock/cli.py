@@ -100,7 +100,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _say(status: int, message: str) -> int:
     """One line on standard error, whatever the message repeats of a file's name or an upstream's words."""
-    """One line on standard error, whatever the message holds."""
     line = " ".join(message.split())
     shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
     print("penstock:", shown, file=sys.stderr)
