@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use penstock::{ChatCall, ChatTerminal, Error};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::{IntoPyDict, PyDict, PyList, PyString};
 
 use crate::errors::{construct, guard, lock, raise};
 use crate::feed::{Accumulate, Feed};
@@ -236,11 +236,7 @@ impl ChatAccumulator {
     /// How often the stream did what its API does not allow, or something else worth knowing, by kind.
     #[getter]
     fn diagnostics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        self.ask(py, |core| {
-            let counts = PyDict::new(py);
-            core.diagnostics().try_for_each(|(kind, count)| counts.set_item(kind, count))?;
-            Ok(counts)
-        })
+        self.ask(py, |core| core.diagnostics().into_py_dict(py))
     }
 
     /// Chunks that added a piece of text, of a call or of sound.

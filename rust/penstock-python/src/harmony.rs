@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use penstock::{EmitterOptions, Error, FinishReason, HarmonyOptions, IdSource, SpecialToken};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{IntoPyDict, PyDict, PyString};
 
 use crate::decoder::with_bytes;
 use crate::errors::{guard, lock, raise, raise_illegal};
@@ -322,13 +322,7 @@ impl HarmonyParser {
     /// How often the model wrote what the format does not allow, by kind.
     #[getter]
     fn diagnostics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        guard(py, || {
-            let counts = PyDict::new(py);
-            for (kind, count) in lock(py, &self.state)?.core.diagnostics() {
-                counts.set_item(kind, count)?;
-            }
-            Ok(counts)
-        })
+        guard(py, || lock(py, &self.state)?.core.diagnostics().into_py_dict(py))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

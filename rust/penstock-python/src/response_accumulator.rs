@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use penstock::{Error, FinalResponse, FunctionCall, ResponseOptions, ResponseTerminal, ResponseView};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyList, PyString};
 
 use crate::errors::{construct, guard, lock, raise};
 use crate::feed::{Accumulate, Feed};
@@ -337,11 +337,7 @@ impl ResponseAccumulator {
     /// How often the stream broke its API's rules, or did something else worth knowing, by kind; over all lanes.
     #[getter]
     fn diagnostics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        self.ask(py, |core| {
-            let counts = PyDict::new(py);
-            core.diagnostics().try_for_each(|(kind, count)| counts.set_item(kind, count))?;
-            Ok(counts)
-        })
+        self.ask(py, |core| core.diagnostics().into_py_dict(py))
     }
 
     /// Events that brought a piece of text, arguments or the like, over all lanes.

@@ -8,7 +8,7 @@ use penstock::{
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyList};
 
 use crate::decoder::{Decoder, with_bytes};
 use crate::errors::{guard, lock, raise};
@@ -299,13 +299,7 @@ impl Transcoder {
     /// How often the source did what its API does not allow, and what could not be carried over, by kind.
     #[getter]
     fn diagnostics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        guard(py, || {
-            let counts = PyDict::new(py);
-            for (kind, count) in lock(py, &self.state)?.core.diagnostics() {
-                counts.set_item(kind, count)?;
-            }
-            Ok(counts)
-        })
+        guard(py, || lock(py, &self.state)?.core.diagnostics().into_py_dict(py))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
