@@ -18,10 +18,21 @@ NAMES: Final = ("turns", "links", "holds", "uses", "state")
 """Of a tenant's keys."""
 
 
+BUS_OFFSET: Final = 10_000
+"""How far above its port a cluster's node listens to the other nodes, unless it is told otherwise."""
+
+
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A port that is free, and so is the one that a cluster's node would take beside it."""
+    while True:
+        with socket.socket() as listener, socket.socket() as bus:
+            listener.bind(("127.0.0.1", 0))
+            port = int(listener.getsockname()[1])
+            try:
+                bus.bind(("127.0.0.1", port + BUS_OFFSET))
+            except (OSError, OverflowError):  # taken; beyond the last port
+                continue
+            return port
 
 
 class RedisServer:
