@@ -1,4 +1,4 @@
-"""Crowds: streams killed in the middle and clients that never read leave nothing behind and cost little."""
+"""Streams killed at any moment, by FIN and by RST, leave nothing behind in the gateway's own books."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import random
 import socket
 import struct
-import threading
 from typing import Any
 
 import pytest
@@ -16,8 +15,8 @@ from gateways import Running, running
 from test_gateway import MODELS, body
 from websockets.asyncio.client import connect
 
-KILLED = 150
-"""Streams of each kind; the same holds for a thousand."""
+KILLED = 60
+"""Streams of each kind; `test_gateway_scale` has a thousand."""
 
 
 def descriptors() -> int:
@@ -26,11 +25,6 @@ def descriptors() -> int:
 
 def tasks(gateway: Running) -> int:
     return len(asyncio.all_tasks(gateway.loop))
-
-
-def resident() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def kill_http(gateway: Running, model: str, chance: random.Random) -> None:
@@ -65,8 +59,8 @@ async def test_streams_killed_in_the_middle_leave_nothing(kill: Any) -> None:
         await kill(gateway, "replay", chance)
         assert await asyncio.to_thread(gateway.settled)
         before = tasks(gateway), descriptors()
-        for first in range(0, KILLED, 50):
-            crowd = (kill(gateway, MODELS[n % len(MODELS)], chance) for n in range(first, first + 50))
+        for first in range(0, KILLED, 30):
+            crowd = (kill(gateway, MODELS[n % len(MODELS)], chance) for n in range(first, first + 30))
             await asyncio.gather(*crowd)
         assert await asyncio.to_thread(gateway.settled)
         assert set(gateway.gateway.ledger.terminals) <= {
@@ -82,25 +76,3 @@ async def test_streams_killed_in_the_middle_leave_nothing(kill: Any) -> None:
 
         assert await asyncio.to_thread(gateway.settled, nothing_left), (tasks(gateway), descriptors(), before)
         assert all(upstream.active == 0 for upstream in gateway.gateway.router.upstreams)
-
-
-def test_clients_that_never_read_cost_a_bounded_amount() -> None:
-    clients = 40
-    with running(limits={"write": 60}) as gateway:
-        data = json.dumps(body("replay-text+tokens=100000", stream=True)).encode()
-        head = f"POST /v1/responses HTTP/1.1\r\nhost: x\r\ncontent-length: {len(data)}\r\n\r\n".encode()
-        before, socks = resident(), []
-        for _ in range(clients):
-            sock = socket.create_connection(("127.0.0.1", gateway.port))
-            sock.sendall(head + data)
-            socks.append(sock)
-        stats, sent = gateway.upstream.stats, -1
-        pause = threading.Event()
-        while sent != (sent := stats.body_bytes) or stats.active < clients:
-            pause.wait(0.5)
-        assert stats.active == clients, "the upstreams wait"
-        # Each may have half a megabyte in the gateway, and the upstream's own side of it runs here as well.
-        assert resident() - before < clients * 2_000_000
-        for sock in socks:
-            sock.close()
-        assert gateway.settled()

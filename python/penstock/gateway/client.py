@@ -9,6 +9,7 @@ proxies, HTTP/2.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import deque
 from typing import Any, Final, cast
@@ -18,9 +19,15 @@ import httptools
 
 __all__ = ["Answer", "ConnectError", "Endpoint", "UpstreamCut"]
 
-HIGH_WATER: Final = 256 * 1024
-LOW_WATER: Final = 64 * 1024
-"""Bytes that may wait to be read before the upstream is paused, and when it goes on."""
+HIGH_WATER: Final = 32 * 1024
+"""Bytes that may wait to be read; with more the upstream is paused."""
+
+RECEIVE_BUFFER: Final = 32 * 1024
+"""The socket's, which bounds what one read of it adds. Left to itself it grows to megabytes, and those of a
+client that does not read would lie here."""
+
+READ_BYTES: Final = 16 * 1024
+"""What one `read` gives at most: on its way to the client it lies in some places at once."""
 
 IDLE_SECONDS: Final = 30.0
 """How long an unused connection is kept; servers' own limits begin at 60 s, uvicorn's at 5."""
@@ -50,7 +57,7 @@ class UpstreamCut(OSError):  # noqa: N818 — what happened, not whose error it 
 class Answer:
     """An upstream's answer: its head, and its body in whatever pieces come.
 
-    `read()` waits for the next bytes and returns all there are, `b""` at the end. `fail(error)` makes a
+    `read()` waits for the next bytes and returns what there are, `b""` at the end. `fail(error)` makes a
     pending or later `read` raise; `nudge()` makes a pending one return None; `close()` lets go of the
     connection, at once if the answer is not over. `arrived` is when the oldest bytes of the last read came,
     by the loop's clock.
@@ -99,7 +106,11 @@ class Answer:
         chunks.clear()
         self._size = 0
         self.arrived = self._since
-        if self._paused and self._connection is not None:
+        if len(data) > READ_BYTES:
+            chunks.append(data[READ_BYTES:])
+            self._size = len(data) - READ_BYTES
+            data = data[:READ_BYTES]
+        if self._paused and self._size <= HIGH_WATER // 2 and self._connection is not None:
             self._paused = False
             self._connection.transport.resume_reading()
         return data
@@ -206,6 +217,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        raw = transport.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
     def data_received(self, data: bytes) -> None:
         if self._answer is None:  # bytes that nobody asked for: do not trust what follows

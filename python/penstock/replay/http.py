@@ -190,7 +190,8 @@ class Connection(asyncio.Protocol):
 
     async def write(self, data: bytes) -> None:
         """Send bytes, waiting while the client does not read. Raises `ClientGone`."""
-        if self.gone:
+        # A write that failed is told by `connection_lost`, but only in the loop's next turn.
+        if self.gone or self.transport.is_closing():
             raise ClientGone
         self.transport.write(data)
         while not self._writable:
