@@ -57,3 +57,28 @@ class Broken:
 
     def on_event(self, event: Event) -> None:
         raise ValueError(event)
+
+
+class Refuser:
+    """A guard that refuses requests, words and ends by what the request says."""
+
+    guard = True
+
+    def on_request(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        if request.get("user") == "refuse":
+            raise GuardFailed("This is not answered.", code="refused")
+        return {**request, "metadata": {"marked": "yes"}} if request.get("user") == "mark" else None
+
+    def on_event(self, event: Event) -> None:
+        if event.type == "response.completed" and event["response"]["model"].endswith("echo"):
+            raise GuardFailed("This is not ended so.", code="refused")
+
+
+class Refusals(Refuser):
+    """Also notes what it is told."""
+
+    def on_complete(self, final: dict[str, Any]) -> None:
+        SEEN.append(("complete", final["status"]))
+
+    def on_error(self, error: Exception) -> None:
+        SEEN.append(("error", type(error).__name__))

@@ -298,3 +298,17 @@ def test_whatever_comes_there_is_one_terminal(types: list[str], ending: str) -> 
         frames += reply.take([Event(json.dumps(event))])
     frames += getattr(reply, ending)()
     assert [kind in TERMINALS for kind in kinds([*frames, reply.terminal])].count(True) == 1
+
+
+def test_hooks_put_members_into_the_usage_and_amend_the_end() -> None:
+    reply = Reply()
+    reply.charge({"cost": 1})  # nothing has ended yet
+    assert (reply.told, reply.snapshot()) == (None, None)
+    reply.warm_up("m", {})
+    reply.charge({"cost": 1})
+    usage = json.loads(reply.terminal)["response"]["usage"]
+    assert usage["cost"] == 1
+    assert reply.final is not None
+    assert reply.final["usage"] == usage
+    reply.amend("{}")
+    assert reply.terminal == "{}"

@@ -13,9 +13,10 @@ from penstock.websocket import ConnectionLimits, Opening, RefusedError, connect,
 
 from .http import ApiError
 from .records import Record, ending
+from .told import Told
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
 
     from penstock.websocket import Channel
 
@@ -51,7 +52,7 @@ async def serve_forwarded(
             subprotocol=subprotocol,
         )
     finally:
-        passage.end()
+        await passage.end()
 
 
 def refused(error: ApiError) -> RefusedError:
@@ -70,6 +71,7 @@ class _Passage:
         self._tenant = tenant
         self._upstream: Upstream | None = None
         self._records: dict[str | None, Record] = {}
+        self._told = Told(gateway) if gateway.hooks else None
         self._inward: IdRewriter | None = None
         self._outward: IdRewriter | None = None
 
@@ -91,13 +93,23 @@ class _Passage:
         headers = {name: value.get_secret_value() for name, value in config.headers.items()}
         if config.key is not None:
             headers["authorization"] = f"Bearer {config.key.get_secret_value()}"
-        return await connect(f"{config.url.replace('http', 'ws', 1)}/responses", headers=headers)
+        channel = await connect(f"{config.url.replace('http', 'ws', 1)}/responses", headers=headers)
+        if self._told is not None:
+            self._told.upstream = channel
+        return channel
 
-    def to_upstream(self, text: str) -> str:
+    def to_upstream(self, text: str) -> str | Awaitable[str]:
         """A client's frame: its model by the name it has there, its ids opened. Raises `RefusedError`."""
         event = Event(text)
-        if event.type == "response.create":
-            text = self._create(event, text)
+        if event.type != "response.create":
+            return self._opened(text)
+        return self._opened(self._create(event, text)) if self._told is None else self._ask(self._told, event)
+
+    async def _ask(self, told: Told, event: Event) -> str:
+        text = await told.request(event)
+        return self._opened(self._create(Event(text), text))
+
+    def _opened(self, text: str) -> str:
         return text if self._inward is None else self._inward.message(text)
 
     def _create(self, event: Event, text: str) -> str:
@@ -124,8 +136,15 @@ class _Passage:
         (frame["response"] if nested else frame)["model"] = name
         return orjson.dumps(frame).decode()
 
-    def to_client(self, text: str) -> str:
+    def to_client(self, text: str) -> str | Awaitable[str | None]:
         """An upstream's frame, its ids sealed."""
+        return self._sealed(text) if self._told is None else self._tell(self._told, text)
+
+    async def _tell(self, told: Told, text: str) -> str | None:
+        heard = await told.event(text)
+        return None if heard is None else self._sealed(heard)
+
+    def _sealed(self, text: str) -> str:
         return text if self._outward is None else self._outward.message(text)
 
     def note(self, event: Event) -> None:
@@ -144,12 +163,14 @@ class _Passage:
             known.usage = response.get("usage")
             self._gateway.close(known, ending(event.type))
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """The connection is over, and what ran on it."""
         if self._upstream is not None:
             self._upstream.active -= 1
         for record in self._records.values():
             self._gateway.close(record, "client_disconnected")
+        if self._told is not None:
+            await self._told.end()
 
 
 def _model(event: Event) -> tuple[str | None, bool]:

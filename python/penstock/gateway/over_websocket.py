@@ -50,6 +50,8 @@ async def serve(gateway: Gateway, scope: Scope, receive: Receive, send: Send) ->
             connection=ConnectionLimits(write_seconds=limits.write),
             timeouts=TurnTimeouts(idle=limits.idle, first_event=limits.first_event, duration=limits.duration),
         ),
+        hooks=gateway.hooks,
+        hook_timeout=limits.hook,
     )
     await connection.serve((scope, receive, send), allowed_origins=origins, subprotocol=subprotocol)
 

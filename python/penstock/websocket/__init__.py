@@ -11,7 +11,7 @@ brings `websockets`, which only `connect` needs.
 from penstock.websocket.back_ends import BackEnd, HttpBackEnd
 from penstock.websocket.channels import Channel, ClosedError
 from penstock.websocket.forward import forward
-from penstock.websocket.forwarding import OBSERVED, Outcome, Rewriter
+from penstock.websocket.forwarding import OBSERVED, AsyncRewriter, Outcome, Rewriter
 from penstock.websocket.lanes import LaneLimits
 from penstock.websocket.limits import ConnectionLimits
 from penstock.websocket.managed import ManagedConnection, ManagedLimits
@@ -23,6 +23,7 @@ from penstock.websocket.wire import RefusedError
 
 __all__ = [
     "OBSERVED",
+    "AsyncRewriter",
     "BackEnd",
     "Channel",
     "ClosedError",

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from penstock._penstock import Event
 from penstock.websocket.channels import open_channel
-from penstock.websocket.forwarding import OBSERVED, Forwarding, Outcome, Rewriter
+from penstock.websocket.forwarding import OBSERVED, AsyncRewriter, Forwarding, Outcome, Rewriter
 from penstock.websocket.limits import ConnectionLimits
 from penstock.websocket.opening import Authenticate
 from penstock.websocket.origins import Origins
@@ -30,7 +30,7 @@ async def forward(
     on_event: Callable[[Event], Any] | None = None,
     on_input: Callable[[list[dict[str, Any]], Event], Any] | None = None,
     observe: Collection[str] = OBSERVED,
-    rewriter: Rewriter | None = None,
+    rewriter: Rewriter | AsyncRewriter | None = None,
     limits: ConnectionLimits | None = None,
     binary: Literal["refuse", "forward"] = "refuse",
     subprotocol: str | None = None,
@@ -46,7 +46,7 @@ async def forward(
         on_event: called with each event of the upstream whose type is one of `observe`.
         on_input: called with the input items of each `response.create`, and with the request itself.
         observe: types of events.
-        rewriter: changes texts both ways.
+        rewriter: changes texts both ways; its methods may be async.
         limits: of the connection.
         binary: whether binary messages are passed on, or end the connection with 1003; the Responses API
             has none.

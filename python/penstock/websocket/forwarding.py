@@ -27,7 +27,7 @@ from penstock.websocket.origins import Origins
 from penstock.websocket.taps import TapQueue
 from penstock.websocket.wire import RefusedError, create_params, error_frame, input_items, text_bytes
 
-__all__ = ["OBSERVED", "Forwarding", "Outcome", "Rewriter"]
+__all__ = ["OBSERVED", "AsyncRewriter", "Forwarding", "Outcome", "Rewriter"]
 
 log = logging.getLogger("penstock.websocket")
 
@@ -52,6 +52,16 @@ class Rewriter(Protocol):
 
     def to_upstream(self, text: str, /) -> str:
         """A text of the client's as the upstream is to see it; raises `PenstockError` to refuse it."""
+
+
+class AsyncRewriter(Protocol):
+    """A `Rewriter` that takes its time, for which its direction waits. What it makes None of is left out."""
+
+    def to_client(self, text: str, /) -> str | Awaitable[str | None]:
+        """See `Rewriter`."""
+
+    def to_upstream(self, text: str, /) -> str | Awaitable[str]:
+        """See `Rewriter`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +93,7 @@ class Forwarding:
         client: Channel,
         *,
         limits: ConnectionLimits,
-        rewriter: Rewriter | None,
+        rewriter: Rewriter | AsyncRewriter | None,
         forwards_binary: bool,
         on_event: Callable[[Event], Any] | None,
         on_input: Callable[[list[dict[str, Any]], Event], Any] | None,
@@ -196,7 +206,8 @@ class Forwarding:
                     self._taps.put(text_bytes(message), _observe_input, self._on_input, event)
             if self._rewriter is not None:
                 try:
-                    message = self._rewriter.to_upstream(message)
+                    rewritten = self._rewriter.to_upstream(message)
+                    message = rewritten if isinstance(rewritten, str) else await rewritten
                 except PenstockError as error:
                     await self._refuse(error)
                     return
@@ -223,7 +234,12 @@ class Forwarding:
                 message = await receive()
                 if type(message) is str:
                     if rewriter is not None:
-                        message = rewriter.to_client(message)
+                        rewritten = rewriter.to_client(message)
+                        if type(rewritten) is not str:
+                            rewritten = await rewritten  # type: ignore[misc]
+                            if rewritten is None:
+                                continue
+                        message = rewritten
                     look_at(message)
                 sending["client"] = time()
                 await send(message)

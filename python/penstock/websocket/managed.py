@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from penstock._penstock import Event
 from penstock.errors import DecodeError, LimitExceeded, PenstockError
+from penstock.hooks import HOOK_SECONDS, Hooks
 from penstock.store import Bounds, ConnectionStore, ConversationStore, MemoryStore
 from penstock.websocket.attending import Attendant
 from penstock.websocket.back_ends import BackEnd
@@ -82,6 +83,9 @@ class ManagedConnection:
         limits: of the connection.
         rewriter: changes texts both ways; how ids are sealed.
         on_event: called with each event whose type is one of `OBSERVED`, beside the stream.
+        hooks: see `penstock.hooks`; each response has its own run of them. What they see of a request has its
+            input as a list of items.
+        hook_timeout: seconds that one call of a hook may take.
     """
 
     def __init__(
@@ -93,6 +97,8 @@ class ManagedConnection:
         limits: ManagedLimits | None = None,
         rewriter: Rewriter | None = None,
         on_event: Callable[[Event], Any] | None = None,
+        hooks: Iterable[Any] = (),
+        hook_timeout: float = HOOK_SECONDS,
     ) -> None:
         self._route = back_end if callable(back_end) else lambda _params: back_end
         self._shared = MemoryStore() if store is None else store
@@ -100,6 +106,8 @@ class ManagedConnection:
         self._limits = limits or ManagedLimits()
         self._rewriter = rewriter
         self._on_event = on_event
+        self._hooks = tuple(hooks)
+        self._hook_timeout = hook_timeout
         self._lanes = Lanes(self._limits.lanes)
         self._turns: dict[Job, Turn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -215,7 +223,8 @@ class ManagedConnection:
 
     def _start(self, jobs: list[Job]) -> None:
         for job in jobs:
-            turn = Turn(job, self._send, self._store, self._tenant, self._limits.timeouts)
+            hooks = Hooks(self._hooks, timeout=self._hook_timeout)
+            turn = Turn(job, self._send, self._store, self._tenant, self._limits.timeouts, hooks=hooks)
             self._turns[job] = turn
             task = self._loop.create_task(self._carry_out(job, turn))
             self._tasks.add(task)

@@ -55,6 +55,7 @@ class Reply:
     Attributes:
         begun: whether the client has seen any of it.
         response_id: once it has begun.
+        told: the response as the upstream ended it, whatever its status; None if it did not.
         final: the response as it is to be stored; None before the end, and if it failed or was cancelled.
         dropped: the upstream's events that are none, or came after the terminal.
     """
@@ -71,6 +72,7 @@ class Reply:
         self._terminal: str | None = None
         self.begun = False
         self.response_id: str | None = None
+        self.told: Json | None = None
         self.final: Json | None = None
         self.dropped = 0
 
@@ -85,6 +87,10 @@ class Reply:
         if self._terminal is None:
             raise RuntimeError("the response has not ended")
         return self._terminal
+
+    def snapshot(self) -> Json | None:
+        """The response as far as it has come; None before it has begun."""
+        return self._accumulator.snapshot()
 
     def transcode(self, transcoder: Transcoder | None) -> None:
         """Take what comes from now on in the transcoder's source dialect; None for that of Responses."""
@@ -131,9 +137,9 @@ class Reply:
     def _life(self, kind: str, data: bytes) -> bytes:
         """Look at an event with the response in it; its bytes, with the link to what it continues."""
         if kind in TERMINALS:
-            response = self._accumulator.final()
+            self.told = self._linked(self._accumulator.final())
             if kind in ("response.completed", "response.incomplete"):
-                self.final = self._linked(response)
+                self.final = self.told
         if self.response_id is None:
             response_id = (self._accumulator.snapshot() or {}).get("id")
             self.response_id = response_id if isinstance(response_id, str) else None
@@ -184,8 +190,21 @@ class Reply:
         frames: list[str]
         *frames, self._terminal = emitter.take()
         self.begun, self.response_id, self.final = True, emitter.id, emitter.final()
+        self.told = self.final
         self._sequence_number = len(frames)
         return frames
+
+    def charge(self, members: Json) -> None:
+        """Put members into the usage of the upstream's terminal event, and of what is stored."""
+        if self.told is not None and self._terminal is not None:
+            self.told["usage"] = {**(self.told.get("usage") or {}), **members}
+            frame = Event(self._terminal).json()
+            frame["response"]["usage"] = self.told["usage"]
+            self._terminal = dump(frame)
+
+    def amend(self, frame: str) -> None:
+        """Have another frame end the response."""
+        self._terminal = frame
 
     def revoke(self, refusal: RefusedError) -> None:
         """Make a response that has ended a failed one: it could not be kept."""

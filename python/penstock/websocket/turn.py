@@ -9,22 +9,26 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from penstock._penstock import Event
 from penstock.errors import (
+    ClientDisconnected,
     DecodeError,
+    GuardFailed,
     IncompleteStream,
     LimitExceeded,
     PreviousResponseNotFound,
     ResponseError,
     StreamTimeout,
 )
+from penstock.hooks import Hooks
 from penstock.store import ConnectionStore
 from penstock.stream import AsyncStream
 from penstock.websocket.back_ends import BackEnd
 from penstock.websocket.channels import ClosedError
 from penstock.websocket.lanes import Job
-from penstock.websocket.reply import Reply
-from penstock.websocket.requests import echo, request_body, transcoder
-from penstock.websocket.wire import RefusedError, dump
+from penstock.websocket.reply import CANCELLED, Reply
+from penstock.websocket.requests import check, echo, request_body, transcoder
+from penstock.websocket.wire import RefusedError, dump, input_items
 
 __all__ = ["Turn", "TurnTimeouts"]
 
@@ -64,6 +68,7 @@ class Turn:
         store: of the connection.
         tenant: whose.
         timeouts: on the upstream.
+        hooks: of this response.
     """
 
     def __init__(
@@ -73,6 +78,8 @@ class Turn:
         store: ConnectionStore,
         tenant: str,
         timeouts: TurnTimeouts,
+        *,
+        hooks: Hooks,
     ) -> None:
         self._job = job
         self._params = job.params
@@ -81,6 +88,7 @@ class Turn:
         self._store = store
         self._tenant = tenant
         self._timeouts = timeouts
+        self._hooks = hooks
         self._reply = Reply(lane=job.lane, previous_response_id=self._previous)
         self._stream: AsyncStream | None = None
         self._scope: asyncio.Timeout | None = None
@@ -95,21 +103,27 @@ class Turn:
         Raises:
             ClosedError: the client has left.
         """
-        reply = self._reply
+        failure: Exception | None = None
         try:
-            frames = await self._begin(route)
+            frames = await self._edited(await self._begin(route))
         except ClosedError:
             raise
         except Exception as error:
-            frames = reply.fail(_refusal_of(error))
+            frames, failure = self._reply.fail(_refusal_of(error)), error
+            if isinstance(error, GuardFailed):  # perhaps of what came with the end
+                self._reply.revoke(_refusal_of(error))
         for frame in frames:
             await self._send(frame)
+        if self._hooks:
+            await self._tell_hooks(failure)
         await self._keep()
         self._released = True
-        await self._send(reply.terminal)
+        await self._send(self._reply.terminal)
 
     async def _begin(self, route: Callable[[dict[str, Any]], BackEnd]) -> list[str]:
         """Send all but the last frames, which are returned."""
+        if self._hooks:
+            await self._ask_hooks()
         params, reply = self._params, self._reply
         context = _input_of(params)
         if self._previous is not None:
@@ -155,13 +169,45 @@ class Turn:
             self._waits = False
             frames = reply.take(batch)
             self._job.response_id = reply.response_id
-            for frame in frames:
+            for frame in await self._edited(frames):
                 await self._send(frame)
             if reply.ended:
                 self._drains = True
             if reply.ended or self._cancelled:
                 return
             self._waits = True
+
+    async def _ask_hooks(self) -> None:
+        """Let the hooks see the request, and take what they make of it."""
+        changed = await self._hooks.request(self._params)
+        if changed is not self._params:
+            check(changed)
+            self._params = {**changed, "input": input_items(changed)}
+            self._previous = changed.get("previous_response_id")
+            self._reply = Reply(lane=self._job.lane, previous_response_id=self._previous)
+
+    async def _edited(self, frames: list[str]) -> list[str]:
+        """Frames as the hooks want them. Raises `GuardFailed`."""
+        if not frames or not self._hooks.watches_events:
+            return frames
+        edited = await self._hooks.edit([Event(frame) for frame in frames])
+        return frames if edited is None else [event.data.decode("utf-8", "replace") for event in edited]
+
+    async def _tell_hooks(self, failure: Exception | None) -> None:
+        """Tell the hooks how it ended before the client hears of it; a guard may still refuse it."""
+        reply, hooks = self._reply, self._hooks
+        if failure is not None or reply.told is None:
+            await hooks.error(failure or (CANCELLED if self._cancelled else _cut(reply)))
+            return
+        try:
+            if members := await hooks.usage(reply.told):
+                reply.charge(members)
+            for frame in await self._edited([reply.terminal]):
+                reply.amend(frame)
+            await hooks.complete(reply.told)
+        except GuardFailed as error:
+            reply.revoke(_refusal_of(error))
+            await hooks.error(error)
 
     async def _keep(self) -> None:
         """Store the response before anybody hears that it is there; forget what a failure has spoiled."""
@@ -197,16 +243,25 @@ class Turn:
     async def aclose(self) -> None:
         """Let go of the upstream: let it end its stream if that has told all, else at once."""
         stream = self._stream
-        if stream is None:
-            return
         try:
-            if self._drains:
+            if self._drains and stream is not None:
                 with suppress(Exception):
                     async with asyncio.timeout(DRAIN_SECONDS):
                         async for _batch in stream.batches():
                             pass
         finally:
-            await stream.aclose()
+            if stream is not None:
+                await stream.aclose()
+            # Those that have heard of the end hear nothing more; to the others it was the client's.
+            left = ClientDisconnected("the client left before the response had ended")
+            left.partial = self._reply.snapshot()
+            await self._hooks.error(left)
+
+
+def _cut(reply: Reply) -> IncompleteStream:
+    return IncompleteStream(
+        "the upstream's stream ended before its response did", partial=reply.snapshot(), reason="eof"
+    )
 
 
 _NOT_FOUND: Final = RefusedError(
@@ -224,6 +279,8 @@ def _refusal_of(error: Exception) -> RefusedError:
             refusal = _NOT_FOUND
         case ResponseError():
             refusal = _refusal_of_response(error)
+        case GuardFailed():
+            refusal = RefusedError(f"{error}", code=error.code)
         case StreamTimeout():
             message = f"{error}".capitalize() + "."
             refusal = RefusedError(message, status=504, code="server_error")
