@@ -56,6 +56,30 @@ def test_bytes_pass_untouched_in_any_split(dialect: str, newline: bytes) -> None
         assert relay.finish() == relay.fail("too late") == relay.release() == b""
 
 
+@pytest.mark.parametrize("hold", [False, True])
+@pytest.mark.parametrize("dialect", STREAMS)
+def test_done_is_when_nothing_can_follow(dialect: str, hold: bool) -> None:
+    relay = Relay(dialect=dialect, hold=hold)  # type: ignore[arg-type]
+    frames = STREAMS[dialect]
+    last = (
+        next(number for number, frame in enumerate(frames) if hold and b'"usage":{"prompt' in frame)
+        if (hold and dialect == "chat")
+        else len(frames) - 1
+    )
+    for number, frame in enumerate(frames):
+        relay.feed(frame)
+        assert relay.done is (number >= last), frame
+        assert relay.ended or not relay.done
+
+
+@pytest.mark.parametrize("dialect", [*STREAMS, "auto", None])
+def test_a_stream_that_has_failed_is_done(dialect: Any) -> None:
+    relay = Relay(dialect=dialect)
+    assert not relay.done
+    relay.fail("late")
+    assert relay.done
+
+
 def random_split(stream: bytes, numbers: random.Random) -> Iterator[bytes]:
     at = 0
     while at < len(stream):

@@ -167,6 +167,13 @@ impl Relay {
         self.ask(py, |relay| Ok(relay.has_ended()))
     }
 
+    /// Whether the last event of the stream has come, held back or not: nothing that belongs to it follows. A Chat
+    /// Completions stream that has `ended` may still bring its usage and `[DONE]`.
+    #[getter]
+    fn done(&self, py: Python<'_>) -> PyResult<bool> {
+        self.ask(py, |relay| Ok(relay.is_done()))
+    }
+
     /// The dialect; None before it is known, or if it is none that is known.
     #[getter]
     fn dialect(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {

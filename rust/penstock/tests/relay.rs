@@ -62,8 +62,9 @@ proptest! {
         let stream = program.run(Wire::Sse).take();
         let chunks: Vec<_> = stream.chunks(size).collect();
         let mut relay = Relay::new(&RelayOptions::default());
+        prop_assert!(!relay.is_done());
         prop_assert_eq!(pass(&mut relay, &chunks), &stream[..]);
-        prop_assert!(relay.has_ended());
+        prop_assert!(relay.has_ended() && relay.is_done());
     }
 
     #[test]

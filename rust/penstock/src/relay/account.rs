@@ -111,6 +111,15 @@ impl Account {
         }
     }
 
+    /// Whether no event of the stream can follow, the sentinel aside.
+    pub(super) fn is_done(&self) -> bool {
+        match self {
+            Self::Chat(chat) => chat.terminal() == Some(ChatTerminal::Error),
+            Self::Responses(_) | Self::Messages { .. } => self.has_ended(),
+            Self::Framing | Self::Undecided(_) | Self::Unknown => false,
+        }
+    }
+
     /// Ends the input of a stream that has ended: what its dialect still wants.
     pub(super) fn finish(&mut self, sentinel_came: bool, out: &mut Vec<u8>) -> Result<(), Error> {
         match self {

@@ -222,6 +222,13 @@ impl Relay {
         self.account.has_ended() || self.decoder.is_done()
     }
 
+    /// Whether the last event of the stream has come, held back or not: nothing that belongs to it follows. A Chat
+    /// Completions stream that [has ended](Self::has_ended) may still bring its usage and the sentinel.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.over || self.is_held() || self.decoder.is_done() || self.account.is_done()
+    }
+
     /// The dialect, once it is known.
     #[must_use]
     pub const fn dialect(&self) -> Option<RelayDialect> {
