@@ -79,7 +79,7 @@ def running(**sections: Any) -> Iterator[Running]:
 def serving(
     config: Config, upstream: ReplayServer, *, telemetry: Telemetry | None = None
 ) -> Iterator[Running]:
-    gateway = Gateway(config, telemetry=telemetry)
+    gateway = Gateway(config, telemetry=telemetry, eager=True)
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
         uvicorn.Config(

@@ -106,6 +106,32 @@ async def test_a_nudge_wakes_the_reader_for_nothing(upstream: Upstream) -> None:
     answer.close()
 
 
+async def test_bytes_can_be_taken_where_they_are_read(upstream: Upstream) -> None:
+    steps = [
+        head(transfer_encoding="chunked") + b"1\r\na\r\n",
+        0.1,
+        b"1\r\nb\r\n1\r\nc\r\n",
+        0.1,
+        b"1\r\nd\r\n",
+    ]
+    endpoint, path = at(upstream, [*steps, 0.1, b"1\r\ne\r\n0\r\n\r\n"])
+    answer = await endpoint.request("POST", path, [], timeout=5)
+    taken: list[bytes] = []
+
+    def take(data: bytes) -> None:
+        taken.append(data)
+        if data == b"bc":
+            answer.nudge()
+
+    assert await answer.read() == b"a"
+    assert await answer.read(take) is None
+    assert taken == [b"bc"], "what is read at once is taken at once"
+    assert await answer.read(take) == b"e", "what comes with the end is for the reader"
+    assert taken == [b"bc", b"d"]
+    assert await answer.read(take) == b""
+    endpoint.close()
+
+
 async def test_a_head_that_does_not_come(upstream: Upstream) -> None:
     endpoint, path = at(upstream, [STALL])
     with pytest.raises(TimeoutError):

@@ -12,6 +12,8 @@ import asyncio
 import socket
 import ssl
 from collections import deque
+from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -60,12 +62,12 @@ class Answer:
     `read()` waits for the next bytes and returns what there are, `b""` at the end. `fail(error)` makes a
     pending or later `read` raise; `nudge()` makes a pending one return None; `close()` lets go of the
     connection, at once if the answer is not over. `arrived` is when the oldest bytes of the last read came,
-    by the loop's clock.
+    by `time.monotonic()`.
     """
 
     __slots__ = (
-        "_chunks", "_connection", "_ended", "_error", "_nudged", "_paused", "_since", "_size", "_time",
-        "_waiter", "arrived", "headers", "status",
+        "_chunks", "_connection", "_ended", "_error", "_loop", "_nudged", "_paused", "_since", "_size",
+        "_take", "_waiter", "arrived", "headers", "status",
     )  # fmt: skip
 
     def __init__(self, connection: _Connection) -> None:
@@ -78,17 +80,26 @@ class Answer:
         self._ended = False
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._take: Callable[[bytes], object] | None = None
         self._nudged = False
-        self._time = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
         self._since = self.arrived = 0.0
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of a name in lower case."""
         return next((value for known, value in self.headers if known == name), None)
 
-    async def read(self) -> bytes | None:
-        """Wait for bytes. Raises `UpstreamCut`, or what `fail` was given; what came before is read first."""
-        while not self._chunks:
+    async def read(self, take: Callable[[bytes], object] | None = None) -> bytes | None:
+        """Wait for bytes, and return what has come.
+
+        With `take` the call waits on: bytes are given to that as they come, by whoever has read the socket,
+        until a `nudge`, the end, or a failure.
+
+        Raises:
+            UpstreamCut: the connection broke; or what `fail` was given. What came before is read first.
+        """
+        chunks = self._chunks
+        while not chunks:
             if self._nudged:
                 self._nudged = False
                 return None
@@ -96,23 +107,27 @@ class Answer:
                 raise self._error
             if self._ended:
                 return b""
-            self._waiter = waiter = asyncio.get_running_loop().create_future()
+            self._waiter, self._take = self._loop.create_future(), take
             try:
-                await waiter
+                await self._waiter
             finally:
-                self._waiter = None
-        chunks = self._chunks
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
-        self._size = 0
+                self._waiter = self._take = None
+        self._nudged = False
         self.arrived = self._since
-        if len(data) > READ_BYTES:
-            chunks.append(data[READ_BYTES:])
-            self._size = len(data) - READ_BYTES
-            data = data[:READ_BYTES]
+        data = self._taken()
         if self._paused and self._size <= HIGH_WATER // 2 and self._connection is not None:
             self._paused = False
             self._connection.transport.resume_reading()
+        return data
+
+    def _taken(self) -> bytes:
+        chunks = self._chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        if len(data) > READ_BYTES:
+            chunks.append(data[READ_BYTES:])
+            data = data[:READ_BYTES]
+        self._size -= len(data)
         return data
 
     async def whole(self, limit: int, idle: float | None = None) -> bytes:
@@ -151,17 +166,22 @@ class Answer:
     # What the connection calls.
 
     def push(self, data: bytes) -> None:
-        """Bytes have come."""
+        """A piece of the body has come."""
         if not self._chunks:
-            self._since = self._time()
+            self._since = monotonic()
         self._chunks.append(data)
         self._size += len(data)
+
+    def offer(self) -> None:
+        """All pieces that one read of the socket brought have come."""
+        while self._take is not None and self._chunks:
+            self.arrived = self._since
+            self._take(self._taken())
         if self._size > HIGH_WATER and not self._paused and self._connection is not None:
             self._paused = True
             self._connection.transport.pause_reading()
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if self._chunks:
+            self._wake()
 
     def end(self, error: BaseException | None = None) -> None:
         """No more comes; the connection, if it lives, belongs to its endpoint again."""
@@ -173,6 +193,7 @@ class Answer:
         self._wake()
 
     def _wake(self) -> None:
+        self._take = None
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -224,10 +245,12 @@ class _Connection(asyncio.Protocol):
         if self._answer is None:  # bytes that nobody asked for: do not trust what follows
             self.abort()
             return
+        answer = self._answer
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             self._broken("it is not HTTP/1.1")
+        answer.offer()
         if self._headed is not None and not self._headed.done():
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:

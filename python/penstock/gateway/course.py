@@ -21,7 +21,7 @@ from penstock._penstock import (
 
 from .routing import Api
 
-__all__ = ["Course", "bridge_whole", "comment"]
+__all__ = ["Course", "bridge_whole"]
 
 Json = dict[str, Any]
 
@@ -36,12 +36,14 @@ class Course:
         hold: keep the terminal back, see `held`.
     """
 
-    __slots__ = ("_transcoder", "relay", "target")
+    __slots__ = ("_transcoder", "feed", "relay", "target")
 
     def __init__(self, source: Api, target: Api, request: Json, *, hold: bool) -> None:
         self.target = target
         self.relay = Relay(dialect=target, hold=hold)
         self._transcoder = None if source == target else _transcoder(source, target, request)
+        self.feed = self.relay.feed if self._transcoder is None else self._carried_over
+        """What of the upstream's bytes the client gets now."""
 
     def is_foreign(self, data: bytes) -> bool:
         """Whether a stream that begins so is of another API than its upstream is said to speak."""
@@ -51,13 +53,9 @@ class Course:
         probe.feed(data)
         return probe.dialect not in (None, self.target)
 
-    def feed(self, data: bytes) -> bytes:
-        """What of the upstream's bytes the client gets now."""
-        if self._transcoder is not None:
-            data = self._transcoder.feed(data)
-            if not data:
-                return b""
-        return self.relay.feed(data)
+    def _carried_over(self, data: bytes) -> bytes:
+        assert self._transcoder is not None  # noqa: S101 — or `feed` is the relay's own
+        return self.relay.feed(self._transcoder.feed(data))
 
     def finish(self) -> bytes:
         """The upstream's body is over: the rest, with a terminal event in any case."""
@@ -73,6 +71,8 @@ class Course:
             rest = self.relay.feed(self._transcoder.fail(message, code=code))
             if self.relay.held:
                 rest += self.relay.release()
+        if self.relay.ended and not self.relay.held:  # it can only lack its sentinel
+            return rest + self.relay.finish()
         return rest + self.relay.fail(message, code=code)
 
     def cancel(self) -> bytes:
@@ -83,11 +83,6 @@ class Course:
             if self.relay.held:
                 return rest
         return rest + self.relay.fail("The response was cancelled.", code="response_cancelled")
-
-
-def comment() -> bytes:
-    """What keeps a connection open and says nothing."""
-    return write_sse(comment="keep-alive")
 
 
 def _transcoder(source: Api, target: Api, request: Json) -> Transcoder:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from penstock._penstock import Decoder, synthesize, write_events, write_sse
+from penstock._penstock import synthesize, write_events, write_sse
 from penstock.errors import ClientDisconnected, GuardFailed, PenstockError, StreamTimeout
 from penstock.hooks import Hooks
 
 from .asking import Asked, Question, ask, passed_headers
 from .background import EVENT_STREAM, Publisher, show, watch
 from .client import UpstreamCut
-from .course import Course, bridge_whole, comment
+from .course import Course, bridge_whole
+from .flow import Flow
 from .http import ApiError, ClientGone, Receive, Request, Send, error_object, json_object, send_json
-from .records import ending
+from .records import Tally, ending
 from .routing import Api
 from .watch import Deadlines, Leaving
 
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from .tenants import Tenant
 
 __all__ = ["Exchange"]
-
-SAMPLE: Final = 4
-"""Of so many reads behind the first text one is measured, for all of them."""
 
 Json = dict[str, Any]
 
@@ -49,6 +47,7 @@ class Exchange:
         self._headers = headers
         self._record: Record
         self._body: Send
+        self._eager = gateway.eager
         self._question: Question
         self._cancelled = False
         self._answer: Answer | None = None
@@ -72,7 +71,7 @@ class Exchange:
     async def _detach(self, send: Send) -> None:
         """Run without the client, which gets the stream as a subscriber or the response as it begins."""
         gateway, wants_stream = self._gateway, self._question.stream
-        self._question.stream = True
+        self._question.stream, self._eager = True, False
         publisher = Publisher(gateway.broadcasts, self._tenant.name)
 
         async def run() -> None:
@@ -188,33 +187,16 @@ class Exchange:
 
     async def _stream(self, send: Send, asked: Asked, leaving: Leaving) -> str:
         gateway, record, answer = self._gateway, self._record, asked.answer
-        course, data = await self._begin(send, asked)
-        outlet = gateway.outlet(self._tenant.name, asked.upstream, self._hooks)
-        send = self._body
-        relay, chunk, size, reads = course.relay, gateway.ledger.chunk, 0, 0
+        course, first = await self._begin(send, asked)
+        relay, outlet = course.relay, gateway.outlet(self._tenant.name, asked.upstream, self._hooks)
         deadlines = Deadlines(answer, gateway.config.limits, leaving.stall, started=record.started)
-        probe: Decoder | None = Decoder()
+        tally = Tally(gateway.ledger, record, relay)
+        flow = Flow(
+            answer, course, outlet, self._body,
+            eager=self._eager, deadlines=deadlines, tally=tally, opened=self._opened,
+        )  # fmt: skip
         try:
-            while data != b"":
-                out = comment() if data is None else course.feed(data)
-                if out and not outlet.plain:
-                    out = await outlet.put(out)
-                if out:
-                    deadlines.writing_since = answer.arrived
-                    await send({"type": "http.response.body", "body": out, "more_body": True})
-                    deadlines.writing_since = 0.0
-                    if probe is not None and any(delta for (delta,) in probe.feed(out, fields=("delta",))):
-                        gateway.ledger.token(record)
-                        probe = None
-                    size, reads = size + len(out), reads + 1
-                    if reads == SAMPLE or probe is not None:
-                        chunk(record, relay.events, size, answer.arrived, reads)
-                        size = reads = 0
-                    if record.response_id is None and self._api == "responses":
-                        self._started(relay.snapshot())
-                if relay.held or relay.ended:
-                    break
-                data = await answer.read()
+            await flow.run(first)
             rest = course.finish()
             if relay.held:
                 rest += await self._release(asked, course)
@@ -230,8 +212,8 @@ class Exchange:
         gateway.history.note(self._tenant.name, self._question, asked.upstream, record.response_id)
         if not outlet.plain:
             rest = await self._last(outlet, rest)
-        gateway.ledger.rest(record, relay.events, size + len(rest))
-        await send({"type": "http.response.body", "body": rest})
+        tally.close(len(rest))
+        await self._body({"type": "http.response.body", "body": rest})
         return ending(relay.terminal)
 
     async def _begin(self, send: Send, asked: Asked) -> tuple[Course, bytes | None]:
@@ -283,10 +265,15 @@ class Exchange:
             raise _no_answer()
         return b"".join(synthesize(whole, format="sse"))
 
-    def _started(self, snapshot: Json | None) -> None:
-        if snapshot is not None and isinstance(snapshot.get("id"), str):
-            self._record.response_id = snapshot["id"]
-            self._gateway.running[self._tenant.name, snapshot["id"]] = self
+    def _opened(self) -> bool:
+        """Note the response's id, once it is known; whether all is known that a stream begins with."""
+        response_id = self.snapshot().get("id") if self._api == "responses" else ""
+        if isinstance(response_id, str):
+            if response_id:
+                self._record.response_id = response_id
+                self._gateway.running[self._tenant.name, response_id] = self
+            return True
+        return False
 
     def cancel(self) -> None:
         """Stop generating on the client's word; the stream ends as cancelled."""

@@ -50,12 +50,20 @@ class Gateway:
         config: see `penstock.gateway.config`.
         store: for responses; by default the one that the configuration names.
         telemetry: by default the process's own, if the configuration asks for it.
+        eager: whether the server's `send` may be begun outside a task, as uvicorn's may: see
+            `penstock.gateway.eager`.
     """
 
     def __init__(
-        self, config: Config, *, store: ConversationStore | None = None, telemetry: Telemetry | None = None
+        self,
+        config: Config,
+        *,
+        store: ConversationStore | None = None,
+        telemetry: Telemetry | None = None,
+        eager: bool = False,
     ) -> None:
         self.config = config
+        self.eager = eager
         self.ledger = Ledger()
         self.tenants = Tenants(config.keys)
         self.router = Router(config.upstreams)

@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from penstock._penstock import Decoder, Relay
+
 from .routing import Api
 
-__all__ = ["Histogram", "Ledger", "Record", "ending"]
+__all__ = ["Histogram", "Ledger", "Record", "Tally", "ending"]
 
 KEPT: Final = 200
 """Ended streams that the live page can still show."""
@@ -27,6 +29,9 @@ MAX_MODELS: Final = 1_000
 """Models that are counted apart: behind a wildcard clients invent names."""
 
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+SAMPLE: Final = 4
+"""Of so many reads behind the first text one is measured, for all of them."""
+
 MICROS: Final = tuple(
     micros / 1e6 for micros in (10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 250_000)
 )
@@ -249,3 +254,39 @@ def _by_reason(terminals: Counter[tuple[str, str]]) -> Iterator[tuple[str, int]]
     for (reason, _), count in terminals.items():
         total[reason] += count
     return iter(total.most_common())
+
+
+class Tally:
+    """Counts what passes of one stream, at a cost that does not grow with what is known of it.
+
+    Up to the first text each read is put on record, from then on one of `SAMPLE`.
+    """
+
+    __slots__ = ("_ledger", "_probe", "_reads", "_record", "_relay", "_size")
+
+    def __init__(self, ledger: Ledger, record: Record, relay: Relay) -> None:
+        self._ledger = ledger
+        self._record = record
+        self._relay = relay
+        self._probe: Decoder | None = Decoder()
+        self._size = self._reads = 0
+
+    @property
+    def has_text(self) -> bool:
+        """Whether the first text has passed."""
+        return self._probe is None
+
+    def add(self, out: bytes, arrived: float) -> None:
+        """What one read brought has been sent; it had come at `arrived`."""
+        if self._probe is not None and any(delta for (delta,) in self._probe.feed(out, fields=("delta",))):
+            self._ledger.token(self._record)
+            self._probe = None
+        self._size += len(out)
+        self._reads += 1
+        if self._reads >= SAMPLE or self._probe is not None:
+            self._ledger.chunk(self._record, self._relay.events, self._size, arrived, self._reads)
+            self._size = self._reads = 0
+
+    def close(self, rest: int) -> None:
+        """The stream's last `rest` bytes have been made."""
+        self._ledger.rest(self._record, self._relay.events, self._size + rest)

@@ -63,7 +63,7 @@ def run_worker(
 ) -> None:
     """Serve on a socket until SIGTERM or SIGINT; SIGHUP puts what `reload` returns in force."""
     set_up(config.telemetry.log)
-    gateway = Gateway(config)
+    gateway = Gateway(config, eager=True)
     server = _Server(
         uvicorn.Config(
             gateway,
