@@ -50,6 +50,9 @@ impl<T> Sparse<T> {
         }
         self.recent = self.entries.len();
         self.places.insert(index, self.recent);
+        if self.entries.is_empty() {
+            self.entries.reserve_exact(1); // entries are large, and most lists have one
+        }
         self.entries.push((index, entry));
         None
     }

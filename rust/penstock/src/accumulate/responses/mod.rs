@@ -338,6 +338,9 @@ impl State {
         self.bytes.take(name.len(), event.at(Field::StreamId))?;
         let mut lane = Lane::new(&self.limits);
         lane.sequence_number = self.resume;
+        if place == 0 {
+            self.lanes.reserve_exact(1); // most streams have no other
+        }
         self.lanes.push(lane);
         if name.is_empty() {
             self.unnamed = Some(place);
