@@ -142,6 +142,11 @@ class Asked:
     answer: Answer
     first: bytes
 
+    def taken(self) -> bytes:
+        """The first bytes, for whoever forwards them: they are kept no longer."""
+        first, self.first = self.first, b""
+        return first
+
 
 def items_of(given: Any) -> list[Json]:
     """Input as items: a text is a user's message."""
@@ -213,8 +218,7 @@ async def _once(question: Question, upstream: Upstream, config: Config, record: 
     try:
         answer = await upstream.endpoint.request("POST", path, headers, body, timeout=upstream.config.timeout)
         await _refuse(answer, config.retry.statuses)
-        async with asyncio.timeout(config.limits.first_event):
-            first = (await answer.read() or b"") if question.stream else b""
+        first = (await answer.within(config.limits.first_event) or b"") if question.stream else b""
     except ConnectError:
         raise _Retry(_error(502, "The upstream cannot be reached.", "upstream_unreachable")) from None
     except UpstreamCut:

@@ -120,6 +120,13 @@ class Answer:
             self._connection.transport.resume_reading()
         return data
 
+    async def within(self, seconds: float | None) -> bytes | None:
+        """`read()`, for at most so long. Raises `TimeoutError`."""
+        if self._chunks:
+            return await self.read()
+        async with asyncio.timeout(seconds):
+            return await self.read()
+
     def _taken(self) -> bytes:
         chunks = self._chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -133,16 +140,12 @@ class Answer:
     async def whole(self, limit: int, idle: float | None = None) -> bytes:
         """The whole body. Raises `ValueError` past `limit` bytes, `TimeoutError` after `idle` silent s."""
         parts, size = [], 0
-        while data := await self._within(idle):
+        while data := await self.within(idle):
             size += len(data)
             if size > limit:
                 raise ValueError(f"the upstream's answer is larger than {limit} bytes")
             parts.append(data)
         return b"".join(parts)
-
-    async def _within(self, idle: float | None) -> bytes | None:
-        async with asyncio.timeout(idle):
-            return await self.read()
 
     def fail(self, error: BaseException) -> None:
         """Make `read` raise `error`, and let go of the connection."""
@@ -213,20 +216,30 @@ class _Connection(asyncio.Protocol):
         self.idle_since = 0.0
         self.open = True
 
-    async def exchange(self, request: bytes) -> Answer:
-        """Send a request and wait for the answer's head. Raises `UpstreamCut`."""
+    async def exchange(self, request: bytes, deadline: float | None) -> Answer:
+        """Send a request and wait for the answer's head. Raises `UpstreamCut`, `TimeoutError`."""
         self._parser = httptools.HttpResponseParser(self)
         self._answer = answer = Answer(self)
         self._head_bytes, self._framed = 0, False
-        self._headed = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        headed: asyncio.Future[Answer] = loop.create_future()
+        self._headed = headed
+        late = None if deadline is None else loop.call_at(deadline, self._late, headed)
         self.transport.write(request)
         try:
-            return await self._headed
+            return await headed
         except BaseException:
             answer.close()
             raise
         finally:
             self._headed = None
+            if late is not None:
+                late.cancel()
+
+    @staticmethod
+    def _late(headed: asyncio.Future[Answer]) -> None:
+        if not headed.done():
+            headed.set_exception(TimeoutError())
 
     def abort(self) -> None:
         """Close without waiting for anything."""
@@ -258,6 +271,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.open = False
+        self._parser = None  # it holds this object
         self._endpoint.forget(self)
         answer, self._answer = self._answer, None
         if answer is None:
@@ -366,8 +380,9 @@ class Endpoint:
         if body or method == "POST":
             lines.append(b"content-length: %d\r\n" % len(body))
         request = b"".join((*lines, b"\r\n", body))
-        async with asyncio.timeout(timeout):
-            return await (self._reuse() or await self._connect()).exchange(request)
+        deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        connection = self._reuse() or await self._connect()
+        return await connection.exchange(request, deadline)
 
     def close(self) -> None:
         """Close every connection."""

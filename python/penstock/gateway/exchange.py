@@ -187,7 +187,7 @@ class Exchange:
 
     async def _stream(self, send: Send, asked: Asked, leaving: Leaving) -> str:
         gateway, record, answer = self._gateway, self._record, asked.answer
-        course, first = await self._begin(send, asked)
+        course = await self._begin(send, asked)
         relay, outlet = course.relay, gateway.outlet(self._tenant.name, asked.upstream, self._hooks)
         deadlines = Deadlines(answer, gateway.config.limits, leaving.stall, started=record.started)
         tally = Tally(gateway.ledger, record, relay)
@@ -196,7 +196,7 @@ class Exchange:
             eager=self._eager, deadlines=deadlines, tally=tally, opened=self._opened,
         )  # fmt: skip
         try:
-            await flow.run(first)
+            await flow.run(asked.taken())
             rest = course.finish()
             if relay.held:
                 rest += await self._release(asked, course)
@@ -216,19 +216,20 @@ class Exchange:
         await self._body({"type": "http.response.body", "body": rest})
         return ending(relay.terminal)
 
-    async def _begin(self, send: Send, asked: Asked) -> tuple[Course, bytes | None]:
-        """Send the head of a stream; its course, and its first bytes. Raises `ApiError` for what is none."""
-        first = await self._events(asked)
+    async def _begin(self, send: Send, asked: Asked) -> Course:
+        """Send the head of a stream; its course. Raises `ApiError` for what is none."""
+        asked.first = await self._events(asked)
         keeps = self._gateway.history.keeps(self._question, asked.upstream)
         source, hold = asked.upstream.api_for(self._api), keeps or bool(self._hooks)
         self._course = course = Course(source, self._api, self._question.body, hold=hold)
-        if course.is_foreign(first):
+        if course.is_foreign(asked.first):
             raise _no_answer()
         headers = [*EVENT_STREAM, *self._all(asked)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         # A stream lives long: what it has no more use for goes.
-        asked.first = self._question.raw = b""
-        return course, first
+        self._question.raw = b""
+        asked.answer.headers.clear()
+        return course
 
     async def _release(self, asked: Asked, course: Course) -> bytes:
         """The terminal event, once all that is to happen before a client sees it has happened."""

@@ -74,15 +74,19 @@ class Flow:
             PenstockError: the upstream's bytes cannot pass, or a guard refuses them.
         """
         while data != b"":
-            out = write_sse(comment="keep-alive") if data is None else self._feed(data)
-            if not self._outlet.plain:
-                out = await self._outlet.put(out)
-            if out:
-                await self._written(self._send(_piece(out)))
-                self._tally.add(out, self._answer.arrived)
-                if self._opened is not None and self._opened():
-                    self._opened = None
+            await self._forward(data)
+            data = None  # a silent stream keeps nothing
             data = await self._next()
+
+    async def _forward(self, data: bytes | None) -> None:
+        out = write_sse(comment="keep-alive") if data is None else self._feed(data)
+        if not self._outlet.plain:
+            out = await self._outlet.put(out)
+        if out:
+            await self._written(self._send(_piece(out)))
+            self._tally.add(out, self._answer.arrived)
+            if self._opened is not None and self._opened():
+                self._opened = None
 
     async def _next(self) -> bytes | None:
         """What the task has to forward: bytes, None in a silence, `b""` at the end."""

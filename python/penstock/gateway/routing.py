@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Final, Literal
 
 from .client import Endpoint
@@ -16,6 +17,9 @@ __all__ = ["Api", "Router", "Upstream"]
 Api = Literal["responses", "chat"]
 
 PATHS: Final[dict[Api, str]] = {"responses": "/responses", "chat": "/chat/completions"}
+
+_REMEMBERED: Final = 1_000
+"""Models whose names are not looked up anew."""
 
 _SLACK: Final = 8
 """Streams by which the replica that knows a prefix may be busier than the idlest and still be chosen: that
@@ -39,9 +43,10 @@ class Upstream:
                 self._names[alias] = name
             else:
                 self._patterns.append(entry)
+        self.model = lru_cache(_REMEMBERED)(self._model)
+        """What a model is called there, by the name that a client asks for; None if it is not served."""
 
-    def model(self, asked: str) -> str | None:
-        """What a model is called there; None if it is not served."""
+    def _model(self, asked: str) -> str | None:
         if asked in self._names:
             return self._names[asked]
         for alias, name in self._names.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -24,6 +25,10 @@ from .logs import set_up
 __all__ = ["bind", "run_worker", "supervise"]
 
 log = logging.getLogger("penstock.gateway")
+
+COLLECT_EVERY: Final = 10_000
+"""Objects made and not freed before cycles are looked for: those of some hundred streams, which hardly make
+any. Each look is a pause for all that run."""
 
 RESTART_SECONDS: Final = 1.0
 """A worker that dies is replaced, but not faster than this."""
@@ -102,6 +107,9 @@ def run_worker(
         while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells nobody
             await asyncio.sleep(0.005)
         if server.started:
+            gc.collect()
+            gc.freeze()  # what start-up has made stays: no collection need go through it again
+            gc.set_threshold(COLLECT_EVERY)
             ready()
         await serving
 
