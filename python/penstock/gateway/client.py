@@ -204,6 +204,10 @@ class Answer:
 class _Connection(asyncio.Protocol):
     """One connection, one exchange at a time."""
 
+    __slots__ = (
+        "_answer", "_endpoint", "_framed", "_head_bytes", "_headed", "_parser", "idle_since", "open",
+        "transport",
+    )  # fmt: skip
     transport: asyncio.Transport
 
     def __init__(self, endpoint: Endpoint) -> None:

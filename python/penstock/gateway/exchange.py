@@ -37,6 +37,11 @@ Json = dict[str, Any]
 class Exchange:
     """Serves one request for a generation."""
 
+    __slots__ = (
+        "_answer", "_api", "_body", "_cancelled", "_course", "_eager", "_gateway", "_headers", "_hooks",
+        "_question", "_record", "_request", "_tenant",
+    )  # fmt: skip
+
     def __init__(
         self, gateway: Gateway, request: Request, tenant: Tenant, api: Api, headers: Headers
     ) -> None:
@@ -46,6 +51,7 @@ class Exchange:
         self._api: Api = api
         self._headers = headers
         self._record: Record
+        self._hooks: Hooks
         self._body: Send
         self._eager = gateway.eager
         self._question: Question
@@ -94,27 +100,28 @@ class Exchange:
         """Ask an upstream and send what it says; the stream's bytes go to `body`."""
         gateway, question = self._gateway, self._question
         self._body = body
-        with self._tenant.stream():
-            parent = self._request.headers.get(b"traceparent", b"")
-            self._record = record = gateway.ledger.open(
-                self._request.id, self._tenant.name, question.model, self._api, parent=parent
-            )
-            terminal = "error"
-            try:
-                with Leaving(receive) as leaving:
-                    terminal = await self._serve(send, leaving)
-                if leaving.gone:
-                    terminal = "client_stalled" if leaving.stalled else "client_disconnected"
-                    await self._hooks.error(ClientDisconnected("the client left", partial=self.snapshot()))
-            except ApiError as error:
-                record.status = error.status
-                terminal = str(error.error["code"] or error.error["type"])
-                await self._hooks.error(error)
-                raise
-            finally:
-                gateway.close(record, terminal)
+        self._tenant.begin()
+        parent = self._request.headers.get(b"traceparent", b"")
+        self._record = record = gateway.ledger.open(
+            self._request.id, self._tenant.name, question.model, self._api, parent=parent
+        )
+        terminal = "error"
+        try:
+            with Leaving(receive) as leaving:
+                terminal = await self._serve(send, leaving)
             if leaving.gone:
-                raise ClientGone
+                terminal = "client_stalled" if leaving.stalled else "client_disconnected"
+                await self._hooks.error(ClientDisconnected("the client left", partial=self.snapshot()))
+        except ApiError as error:
+            record.status = error.status
+            terminal = str(error.error["code"] or error.error["type"])
+            await self._hooks.error(error)
+            raise
+        finally:
+            self._tenant.end()
+            gateway.close(record, terminal)
+        if leaving.gone:
+            raise ClientGone
 
     async def _understand(self, raw: bytes) -> Question:
         body = json_object(raw)

@@ -76,6 +76,12 @@ class Gateway:
         self.broadcasts = open_broadcasts(config)
         self._tasks: set[asyncio.Task[None]] = set()
         self.draining = False
+        self._plain: dict[str, Callable[[Request, Send, Headers], Awaitable[None]]] = {
+            **dict.fromkeys(OPEN, self._health),
+            "/metrics": self._metrics,
+            "/ui": self._page,
+            "/": self._page,
+        }
         self._telemetry = telemetry
         if config.telemetry.otel and telemetry is None:
             from .otel import Telemetry  # noqa: PLC0415 - another extra
@@ -177,13 +183,9 @@ class Gateway:
         if request.method == "OPTIONS" and b"access-control-request-method" in request.headers:
             await send_body(send, 204, b"", b"text/plain", headers)
             return
-        plain: dict[str, Callable[[Request, Send, Headers], Awaitable[None]]] = {
-            **dict.fromkeys(OPEN, self._health), "/metrics": self._metrics, "/ui": self._page, "/":
-            self._page,
-        }  # fmt: skip
-        if path in plain:
+        if (plain := self._plain.get(path)) is not None:
             _allow(request, "GET", "HEAD")
-            await plain[path](request, send, headers)
+            await plain(request, send, headers)
             return
         self._refuse_foreign_pages(request)
         tenant = self.tenants.named(key_of(request.headers))

@@ -75,6 +75,8 @@ def error_object(
 class Request:
     """One HTTP request, its headers in lower case, its body read when asked for."""
 
+    __slots__ = ("headers", "id", "method", "path", "query", "receive", "recorded", "send")
+
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]

@@ -29,6 +29,8 @@ class Outlet:
         rewriter: seals its ids; None to leave them.
     """
 
+    __slots__ = ("_hooks", "_rewriter", "plain")
+
     def __init__(self, hooks: Hooks, rewriter: IdRewriter | None) -> None:
         self._hooks = hooks
         self._rewriter = rewriter

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -69,18 +68,17 @@ class Tenant:
             )
         self._tokens -= 1
 
-    @contextmanager
-    def stream(self) -> Iterator[None]:
-        """Count a stream while it runs. Raises `ApiError` 429."""
+    def begin(self) -> None:
+        """Count a stream that runs. Raises `ApiError` 429."""
         if self.max_streams is not None and self.streams >= self.max_streams:
             raise ApiError(
                 429, f"Limit reached: {self.max_streams} streams at once.", code="rate_limit_exceeded"
             )
         self.streams += 1
-        try:
-            yield
-        finally:
-            self.streams -= 1
+
+    def end(self) -> None:
+        """It runs no longer."""
+        self.streams -= 1
 
 
 class Tenants:
