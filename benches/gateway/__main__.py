@@ -8,20 +8,16 @@ generator was busier than 70 % of its core is no measurement, and is told as non
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
-import statistics
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from benches.gateway.contenders import CONTENDERS
 from benches.gateway.measure import LOAD_CORE, cancellation, cpu, first_token, idle_memory, running
-
-MAX_BUSY: Final = 0.7
+from benches.gateway.record import assemble, render, summary, write
 
 
 def main() -> int:
@@ -35,6 +31,7 @@ def main() -> int:
     parser.add_argument("--idle", type=int, default=600, help="silent streams for the memory's slope")
     parser.add_argument("--record", type=Path, help="a folder for the dated result")
     args = parser.parse_args()
+    load = os.getloadavg()[0]
     os.sched_setaffinity(0, {LOAD_CORE})
 
     rows: dict[str, dict[str, Any]] = {}
@@ -65,67 +62,12 @@ def main() -> int:
                 flush=True,
             )
     for name, row in rows.items():
-        row.update(_summary(rounds[name]))
-    print(_table(rows))
+        row.update(summary(rounds[name]))
+    record = assemble(rows, rounds, load)
+    print(render(record))
     if args.record is not None:
-        _record(args, rows, rounds)
+        print(f"written: {write(record, args.record)}.json, .md, .png")
     return 0
-
-
-def _summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    good = [one for one in rounds if one["cpu"]["load_busy"] <= MAX_BUSY and one["cpu"]["complete"]]
-    cpus = [one["cpu"]["microseconds_per_event"] for one in good]
-    starts = [added for one in good if (added := one["first_token"]["added_ms_p50"]) is not None]
-    return {
-        "cpu_seconds_per_million_events": round(statistics.median(cpus), 1) if cpus else None,
-        "cpu_range": [min(cpus), max(cpus)] if cpus else None,
-        "added_first_token_ms_p50": round(statistics.median(starts), 2) if starts else None,
-        "delay_ms_p50": round(statistics.median(one["cpu"]["delay_ms_p50"] for one in good), 3)
-        if good
-        else None,
-        "rounds": len(rounds),
-        "rounds_measured": len(good),
-    }
-
-
-def _table(rows: dict[str, dict[str, Any]]) -> str:
-    lines = [
-        "| gateway | CPU-s per million events | added first token p50 | event delay p50 "
-        "| memory per idle stream | upstream closed after abort |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, row in rows.items():
-        version = row["version"] or "not installed"
-        idle, cancel = row.get("idle", {}), row.get("cancellation", {})
-        closed = cancel.get("milliseconds_p50")
-        if cancel.get("never_within_1s"):
-            closed = f"{closed}, {cancel['never_within_1s']} never"
-        cells = [
-            f"{name} {version}",
-            _cell(row.get("cpu_seconds_per_million_events"), ""),
-            _cell(row.get("added_first_token_ms_p50"), " ms"),
-            _cell(row.get("delay_ms_p50"), " ms"),
-            _cell(idle.get("kilobytes_per_stream"), " KB"),
-            _cell(closed, " ms"),
-        ]
-        lines.append(f"| {' | '.join(cells)} |" + (f" {row['error']}" if "error" in row else ""))
-    return "\n".join(lines)
-
-
-def _cell(value: object, unit: str) -> str:
-    return "–" if value is None else f"{value}{unit}"
-
-
-def _record(args: argparse.Namespace, rows: dict[str, Any], rounds: dict[str, Any]) -> None:
-    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    command = " ".join(["python -m benches.gateway", *sys.argv[1:]])
-    machine = {"python": platform.python_version(), "cpus": os.cpu_count(), "load": os.getloadavg()[0]}
-    record = {"date": today, "command": command, "machine": machine, "rows": rows, "rounds": rounds}
-    args.record.mkdir(parents=True, exist_ok=True)
-    (args.record / f"{today}-gateway.json").write_text(json.dumps(record, indent=1) + "\n")
-    (args.record / f"{today}-gateway.md").write_text(
-        f"# Gateways, {today}\n\n`{command}`\n\n{_table(rows)}\n"
-    )
 
 
 if __name__ == "__main__":

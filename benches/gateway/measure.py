@@ -154,10 +154,12 @@ def cpu(gateway: Gateway, streams: int) -> dict[str, Any]:
     }
 
 
-def first_token(gateway: Gateway, starts: int = 20) -> dict[str, Any]:
+def first_token(gateway: Gateway, starts: int = 20, times: int = 5) -> dict[str, Any]:
     """Time to the first token of simultaneous starts, against the same starts without a gateway."""
-    through = _starts(gateway, gateway.port, starts)
-    direct = _starts(gateway, gateway.load.port, starts)
+    through, direct = [], []
+    for _ in range(times):
+        through += _starts(gateway, gateway.port, starts)
+        direct += _starts(gateway, gateway.load.port, starts)
     return {
         "through_ms_p50": round(statistics.median(through), 3) if through else None,
         "direct_ms_p50": round(statistics.median(direct), 3),
