@@ -205,9 +205,10 @@ class _Connection(asyncio.Protocol):
     """One connection, one exchange at a time."""
 
     __slots__ = (
-        "_answer", "_endpoint", "_framed", "_head_bytes", "_headed", "_parser", "idle_since", "open",
-        "transport",
+        "_answer", "_endpoint", "_framed", "_head_bytes", "_headed", "_parser", "idle_since", "on_body",
+        "open", "transport",
     )  # fmt: skip
+    on_body: Callable[[bytes], None]
     transport: asyncio.Transport
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -222,8 +223,9 @@ class _Connection(asyncio.Protocol):
 
     async def exchange(self, request: bytes, deadline: float | None) -> Answer:
         """Send a request and wait for the answer's head. Raises `UpstreamCut`, `TimeoutError`."""
-        self._parser = httptools.HttpResponseParser(self)
         self._answer = answer = Answer(self)
+        self.on_body = answer.push
+        self._parser = httptools.HttpResponseParser(self)
         self._head_bytes, self._framed = 0, False
         loop = asyncio.get_running_loop()
         headed: asyncio.Future[Answer] = loop.create_future()
@@ -297,7 +299,7 @@ class _Connection(asyncio.Protocol):
             self._headed.set_exception(error)
         answer.end(error)
 
-    # httptools calls these.
+    # httptools calls these, and `on_body`, for which it asks once.
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._answer is not None and self._headed is not None:
@@ -315,10 +317,6 @@ class _Connection(asyncio.Protocol):
         self._framed = self._framed or status in (204, 304)
         self._answer.status = status
         self._headed.set_result(self._answer)
-
-    def on_body(self, data: bytes) -> None:
-        if self._answer is not None:
-            self._answer.push(data)
 
     def on_message_complete(self) -> None:
         answer = self._answer

@@ -29,7 +29,7 @@ MAX_MODELS: Final = 1_000
 """Models that are counted apart: behind a wildcard clients invent names."""
 
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
-SAMPLE: Final = 4
+SAMPLE: Final = 8
 """Of so many reads behind the first text one is measured, for all of them."""
 
 MICROS: Final = tuple(
