@@ -129,7 +129,7 @@ CONSTRUCTOR: dict[str, dict[str, Any]] = {
 
 STORED = {
     "PrefixChain": {"__hash__"},
-    "Event": {"type", "id", "data", "flushed", "__bool__"},
+    "Event": {"type", "delta", "id", "data", "flushed", "__bool__"},
     "HarmonyParser": {"id"},
     "ResponseEmitter": {"id"},
     "_Linter": {"rules"},

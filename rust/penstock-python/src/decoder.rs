@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "buffers of foreign objects are borrowed for the length of a call")]
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use penstock::{
     DecoderOptions, EndOfInput, Error, Frame, Framing, Head, Known, Malformed, Piece, Scanner, Sink, Span,
@@ -53,9 +53,9 @@ struct State {
 /// What the events made so far share.
 struct Contexts {
     /// For events without a shape.
-    plain: Arc<Context>,
+    plain: Py<Context>,
     /// For those of the shape seen last.
-    shaped: Arc<Context>,
+    shaped: Py<Context>,
 }
 
 /// The fields asked for last; mostly the same tuple each time.
@@ -173,19 +173,20 @@ impl<'py> Output<'_, 'py> {
         let Place { bytes, data, name } = place;
         let id = self.id.as_ref().map(|id| id.clone_ref(py));
         let parts = Parts { bytes: bytes.unbind(), data, name, id, flushed };
-        Ok(place::make(py, Event::of(py, parts, head, self.context())?)?.into_any())
+        Ok(place::make(py, Event::of(py, parts, head, self.context()?)?)?.into_any())
     }
 
     /// The context of the payload just scanned.
     #[inline]
-    fn context(&mut self) -> Arc<Context> {
-        let Some(shape) = self.scanner.shape() else { return self.contexts.plain.clone() };
-        let known = self.contexts.shaped.template.as_ref();
+    fn context(&mut self) -> PyResult<Py<Context>> {
+        let py = self.chunk.py();
+        let Some(shape) = self.scanner.shape() else { return Ok(self.contexts.plain.clone_ref(py)) };
+        let known = self.contexts.shaped.get().template.as_ref();
         if !known.is_some_and(|template| template.is_of(shape)) {
             let template = Some(Template::new(shape.clone()));
-            self.contexts.shaped = Arc::new(Context { options: self.contexts.plain.options, template });
+            self.contexts.shaped = Context::new(py, self.contexts.plain.get().options, template)?;
         }
-        self.contexts.shaped.clone()
+        Ok(self.contexts.shaped.clone_ref(py))
     }
 
     #[inline]
@@ -427,8 +428,8 @@ impl Decoder {
                 limits,
             });
             let options = Options::new(&limits, malformed == Malformed::Refuse);
-            let plain = Arc::new(Context { options, template: None });
-            let contexts = Contexts { shaped: plain.clone(), plain };
+            let plain = Context::new(py, options, None)?;
+            let contexts = Contexts { shaped: plain.clone_ref(py), plain };
             let scanner = Scanner::default();
             let state = State { core, scanner, contexts, id: None, projection: None, made: Vec::new() };
             Ok(Self { state: Mutex::new(state) })

@@ -124,7 +124,7 @@ impl ResponseEmitter {
             })
             .map_err(|error| raise_illegal(py, &error))?;
             let options = Options::new(&limits, false);
-            let state = Mutex::new(State { core, written: Written::new(format, &limits) });
+            let state = Mutex::new(State { core, written: Written::new(py, format, &limits)? });
             Ok(Self { state, id, ids, options })
         })
     }

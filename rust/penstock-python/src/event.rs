@@ -3,7 +3,7 @@
 pub(crate) mod place;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use penstock::{Field, Fields, Head, Scanner, Span};
 use pyo3::basic::CompareOp;
@@ -34,14 +34,19 @@ pub(crate) struct Event {
     /// The JSON `type` if the payload has one, else the frame's name, else "message".
     #[pyo3(get)]
     r#type: Py<PyString>,
+    /// The text this event adds: its `delta` if that is a string; for a Chat Completions chunk, which has neither
+    /// `type` nor `delta`, the content of the choice with index 0. None if it adds none.
+    #[pyo3(get)]
+    delta: Py<PyAny>,
     /// Holds the payload, and the name if it stands in the same chunk.
     bytes: Py<PyBytes>,
     data: Span,
     /// Empty when the frame has none.
     name: Span,
     id: Option<Py<PyString>>,
-    head: Head,
-    context: Arc<Context>,
+    sequence_number: Span,
+    output_index: Span,
+    context: Py<Context>,
     flushed: bool,
     object: OnceLock<Py<PyAny>>,
 }
@@ -49,11 +54,19 @@ pub(crate) struct Event {
 /// Characters of a type or id that a repr shows.
 const SHOWN: usize = 80;
 
-/// What the events of a decoder have in common.
+/// What the events of a decoder have in common. An object of Python, since its counter of references is the
+/// cheaper one: no event can do without.
+#[pyclass(frozen)]
 pub(crate) struct Context {
     pub(crate) options: Options,
     /// How to build the object of an event with a known shape.
     pub(crate) template: Option<Template>,
+}
+
+impl Context {
+    pub(crate) fn new(py: Python<'_>, options: Options, template: Option<Template>) -> PyResult<Py<Self>> {
+        Py::new(py, Self { options, template })
+    }
 }
 
 /// The bytes an event is made of.
@@ -67,12 +80,41 @@ pub(crate) struct Parts {
 
 impl Event {
     #[inline(always)]
-    pub(crate) fn of(py: Python<'_>, parts: Parts, head: Head, context: Arc<Context>) -> PyResult<Self> {
+    pub(crate) fn of(py: Python<'_>, parts: Parts, head: Head, context: Py<Context>) -> PyResult<Self> {
         let Parts { bytes, data, name, id, flushed } = parts;
         let all = bytes.as_bytes(py);
         let reader = Reader { py, payload: data.of(all), name: name.of(all), head: &head };
         let r#type = reader.event_type()?.unbind();
-        Ok(Self { r#type, bytes, data, name, id, head, context, flushed, object: OnceLock::new() })
+        let delta = reader.delta()?.map_or_else(|| py.None(), |delta| delta.into_any().unbind());
+        Ok(Self {
+            r#type,
+            delta,
+            bytes,
+            data,
+            name,
+            id,
+            sequence_number: head.sequence_number,
+            output_index: head.output_index,
+            context,
+            flushed,
+            object: OnceLock::new(),
+        })
+    }
+
+    /// Gives back what it holds.
+    #[inline(always)]
+    fn release(self, py: Python<'_>) {
+        let Self { r#type, delta, bytes, id, context, object, .. } = self;
+        r#type.drop_ref(py);
+        delta.drop_ref(py);
+        bytes.drop_ref(py);
+        context.drop_ref(py);
+        if let Some(id) = id {
+            id.drop_ref(py);
+        }
+        if let Some(object) = object.into_inner() {
+            object.drop_ref(py);
+        }
     }
 
     /// The payload.
@@ -99,30 +141,19 @@ impl Event {
 
     fn build<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let payload = self.payload(py);
-        if let Some(template) = &self.context.template
-            && let Some(object) = template.build(py, payload, self.context.options)?
+        let Context { options, template } = self.context.get();
+        if let Some(template) = template
+            && let Some(object) = template.build(py, payload, self.delta.bind(py), *options)?
         {
             return Ok(object);
         }
-        json::to_python(py, payload, self.context.options)
+        json::to_python(py, payload, *options)
     }
 
     fn dict<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyDict>> {
         self.object(py)?
             .cast::<PyDict>()
             .map_err(|_| PyTypeError::new_err("the event's data is not a JSON object"))
-    }
-
-    #[inline]
-    fn read<'py, T>(
-        &self,
-        py: Python<'py>,
-        field: impl FnOnce(Reader<'_, 'py>) -> PyResult<T>,
-    ) -> PyResult<T> {
-        guard(py, || {
-            let name = self.name_bytes(py).unwrap_or_default();
-            field(Reader { py, payload: self.payload(py), name, head: &self.head })
-        })
     }
 }
 
@@ -150,43 +181,21 @@ impl<'py> Reader<'_, 'py> {
     }
 
     #[inline]
-    fn string(&self, value: &[u8]) -> PyResult<Option<Bound<'py, PyString>>> {
-        penstock::event::string(value).map(|text| strings::string(self.py, text)).transpose()
-    }
-
-    /// A field that the head does not hold.
-    fn field(&self, field: Field) -> PyResult<Option<Bound<'py, PyString>>> {
-        let Ok(fields) = Fields::scan(self.payload) else { return Ok(None) };
-        self.string(fields.span(field).of(self.payload))
-    }
-
-    #[inline]
     pub(crate) fn delta(&self) -> PyResult<Option<Bound<'py, PyString>>> {
-        if self.head.delta.is_empty() && self.head.type_span.is_empty() {
-            return self.chat_delta();
-        }
-        let delta = self.head.delta.of(self.payload);
-        if self.head.plain_delta
-            && let [_, inside @ .., _] = delta
+        if self.head.plain
+            && let [_, inside @ .., _] = self.head.text.of(self.payload)
         {
             return strings::ascii(self.py, inside).map(Some);
         }
-        self.string(delta)
-    }
-
-    /// The delta of a payload that may be a Chat Completions chunk.
-    fn chat_delta(&self) -> PyResult<Option<Bound<'py, PyString>>> {
-        let Ok(fields) = Fields::scan(self.payload) else { return Ok(None) };
-        let text = penstock::event::chat_text(fields.span(Field::Choices).of(self.payload));
-        text.map(|text| strings::string(self.py, text)).transpose()
+        self.head.text(self.payload).map(|text| strings::string(self.py, text)).transpose()
     }
 
     pub(crate) fn item_id(&self) -> PyResult<Option<Bound<'py, PyString>>> {
-        self.field(Field::ItemId)
+        string_field(self.py, self.payload, Field::ItemId)
     }
 
     pub(crate) fn stream_id(&self) -> PyResult<Option<Bound<'py, PyString>>> {
-        self.field(Field::StreamId)
+        string_field(self.py, self.payload, Field::StreamId)
     }
 
     pub(crate) fn sequence_number(&self) -> Option<u64> {
@@ -196,6 +205,16 @@ impl<'py> Reader<'_, 'py> {
     pub(crate) fn output_index(&self) -> Option<u64> {
         penstock::event::index(self.head.output_index.of(self.payload))
     }
+}
+
+/// A string field that no head holds.
+fn string_field<'py>(
+    py: Python<'py>,
+    payload: &[u8],
+    field: Field,
+) -> PyResult<Option<Bound<'py, PyString>>> {
+    let Ok(fields) = Fields::scan(payload) else { return Ok(None) };
+    fields.text(payload, field).map(|text| strings::string(py, text)).transpose()
 }
 
 /// The `event` field as a string.
@@ -216,7 +235,7 @@ impl Event {
             };
             let id = id.map(|id| PyString::new(py, id).unbind());
             let head = Scanner::default().head(&payload);
-            let context = Arc::new(Context { options: Options::default(), template: None });
+            let context = Context::new(py, Options::default(), None)?;
             let (bytes, data, name) = join(py, &payload, name.unwrap_or_default().as_bytes())?;
             Self::of(py, Parts { bytes: bytes.unbind(), data, name, id, flushed: false }, head, context)
         })
@@ -237,32 +256,25 @@ impl Event {
     /// The payload's `sequence_number`; None if it is missing or no non-negative integer.
     #[getter]
     fn sequence_number(&self, py: Python<'_>) -> PyResult<Option<u64>> {
-        self.read(py, |reader| Ok(reader.sequence_number()))
+        guard(py, || Ok(penstock::event::index(self.sequence_number.of(self.payload(py)))))
     }
 
     /// The payload's `output_index`; None if it is missing or no non-negative integer.
     #[getter]
     fn output_index(&self, py: Python<'_>) -> PyResult<Option<u64>> {
-        self.read(py, |reader| Ok(reader.output_index()))
+        guard(py, || Ok(penstock::event::index(self.output_index.of(self.payload(py)))))
     }
 
     /// The payload's `item_id`; None if it is missing or no string.
     #[getter]
     fn item_id<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
-        self.read(py, |reader| reader.item_id())
+        guard(py, || string_field(py, self.payload(py), Field::ItemId))
     }
 
     /// The payload's `stream_id`, the lane of a WebSocket connection; None if it is missing or no string.
     #[getter]
     fn stream_id<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
-        self.read(py, |reader| reader.stream_id())
-    }
-
-    /// The text this event adds: its `delta` if that is a string; for a Chat Completions chunk, which has neither
-    /// `type` nor `delta`, the content of the choice with index 0. None if it adds none.
-    #[getter]
-    fn delta<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
-        self.read(py, |reader| reader.delta())
+        guard(py, || string_field(py, self.payload(py), Field::StreamId))
     }
 
     /// The payload, untouched.
@@ -408,7 +420,7 @@ impl Event {
         let (py, event) = (slf.py(), slf.get());
         guard(py, || {
             let (data, name, id) = (event.data(py), event.name(py)?, event.id(py));
-            let state = (data, name, id, event.flushed, event.context.options.as_tuple());
+            let state = (data, name, id, event.flushed, event.context.get().options.as_tuple());
             Ok((slf.get_type().getattr("_restore")?, state.into_pyobject(py)?))
         })
     }
@@ -425,7 +437,7 @@ impl Event {
     ) -> PyResult<Self> {
         let mut event = Self::new(py, data, name, id)?;
         event.flushed = flushed;
-        event.context = Arc::new(Context { options: Options::from_tuple(options), template: None });
+        event.context = Context::new(py, Options::from_tuple(options), None)?;
         Ok(event)
     }
 }

@@ -197,7 +197,7 @@ impl HarmonyParser {
             };
             let core =
                 penstock::HarmonyParser::new(response, options).map_err(|error| raise_illegal(py, &error))?;
-            let written = Written::new(format, &limits);
+            let written = Written::new(py, format, &limits)?;
             let state = Mutex::new(State { core, written, raised, tokens: HashMap::new() });
             Ok(Self { state, id, options: Options::new(&limits, false), vocabulary })
         })

@@ -1,12 +1,10 @@
 //! `synthesize`: a whole response in, the events of its stream out.
 
-use std::num::NonZeroUsize;
-use std::sync::Arc;
-
 use penstock::{Scanner, SliceUnit, SynthesizeOptions, Wire};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator, PyList};
+use std::num::NonZeroUsize;
 
 use crate::errors::{guard, raise_illegal};
 use crate::event::Context;
@@ -75,7 +73,7 @@ pub(crate) fn synthesize<'py>(
             penstock::synthesize(&json_of(response)?, &options).map_err(|error| raise_illegal(py, &error))?;
         let list = PyList::empty(py);
         let mut scanner = Scanner::default();
-        let context = Arc::new(Context { options: Options::new(&limits, false), template: None });
+        let context = Context::new(py, Options::new(&limits, false), None)?;
         for text in made.events() {
             match format {
                 "sse" => list.append(PyBytes::new(py, text))?,

@@ -92,16 +92,19 @@ impl Template {
         Arc::ptr_eq(&self.shape, shape)
     }
 
-    /// The object of a payload that has the shape, or `None` if it has to be built from scratch.
+    /// The object of a payload that has the shape and whose `delta` is made already; `None` if it has to be built
+    /// from scratch.
     pub(crate) fn build<'py>(
         &self,
         py: Python<'py>,
         payload: &[u8],
+        delta: &Bound<'py, PyAny>,
         options: Options,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let Some(fillings) = self.shape.fillings(payload) else { return Ok(None) };
         let prototype = self.prototype.get_or_try_init(py, || self.learn(py, payload, &fillings, options))?;
-        prototype.as_ref().map_or(Ok(None), |prototype| prototype.fill(py, payload, &fillings, options))
+        let made = self.shape.text_hole().map(|hole| (hole, delta));
+        prototype.as_ref().map_or(Ok(None), |prototype| prototype.fill(py, payload, &fillings, made, options))
     }
 
     #[cold]
@@ -134,6 +137,7 @@ impl Prototype {
         py: Python<'py>,
         payload: &[u8],
         fillings: &Fillings,
+        made: Option<(usize, &Bound<'py, PyAny>)>,
         options: Options,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let mut copies: [Option<Copy<'py>>; CONTAINERS] = [const { None }; CONTAINERS];
@@ -153,9 +157,12 @@ impl Prototype {
             if text == self.fillings.span(hole).of(&self.payload) {
                 continue;
             }
-            let value = match kind {
-                Hole::String if fillings.is_plain(hole) => strings::ascii(py, text)?.into_any(),
-                Hole::String => {
+            let value = match (kind, made) {
+                (_, Some((made, delta))) if made == hole && (fillings.is_plain(hole) || !options.strict) => {
+                    delta.clone()
+                }
+                (Hole::String, _) if fillings.is_plain(hole) => strings::ascii(py, text)?.into_any(),
+                (Hole::String, _) => {
                     let text = RawStr::checked(text);
                     if options.strict && strings::is_lossy(text) {
                         return Ok(None);

@@ -1,7 +1,5 @@
 //! Events that an emitter has written, in the form that a caller asked for.
 
-use std::sync::Arc;
-
 use penstock::{Emitter, Head, Scanner, Span, Wire};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
@@ -43,13 +41,13 @@ impl Format {
 pub(crate) struct Written {
     format: Format,
     scanner: Scanner,
-    context: Arc<Context>,
+    context: Py<Context>,
 }
 
 impl Written {
-    pub(crate) fn new(format: Format, limits: &penstock::Limits) -> Self {
-        let context = Arc::new(Context { options: Options::new(limits, false), template: None });
-        Self { format, scanner: Scanner::default(), context }
+    pub(crate) fn new(py: Python<'_>, format: Format, limits: &penstock::Limits) -> PyResult<Self> {
+        let context = Context::new(py, Options::new(limits, false), None)?;
+        Ok(Self { format, scanner: Scanner::default(), context })
     }
 
     /// What was written and not cleared: bytes, a list of str or a list of `Event`.
@@ -75,12 +73,12 @@ pub(crate) fn event(
     py: Python<'_>,
     payload: &[u8],
     scanner: &mut Scanner,
-    context: &Arc<Context>,
+    context: &Py<Context>,
 ) -> PyResult<Event> {
     let head: Head = scanner.head(payload);
     let quoted = head.type_span;
     let name = Span { start: quoted.start + 1, end: quoted.end.saturating_sub(1) };
     let data = Span { start: 0, end: payload.len() as u32 };
     let bytes = PyBytes::new(py, payload).unbind();
-    Event::of(py, Parts { bytes, data, name, id: None, flushed: false }, head, context.clone())
+    Event::of(py, Parts { bytes, data, name, id: None, flushed: false }, head, context.clone_ref(py))
 }

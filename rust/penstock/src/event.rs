@@ -265,14 +265,17 @@ pub struct Head {
     pub event_type: Option<EventType>,
     /// Where `type` stands. In a payload that is no JSON object, nothing stands anywhere.
     pub type_span: Span,
-    /// Where `delta` stands.
-    pub delta: Span,
     /// Where `sequence_number` stands.
     pub sequence_number: Span,
     /// Where `output_index` stands.
     pub output_index: Span,
-    /// Whether `delta` is known to be a string of ASCII without escapes; false if nobody looked.
-    pub plain_delta: bool,
+    /// Where `delta` stands, or of a Chat Completions chunk, which has neither `type` nor `delta`, the content of the
+    /// choice with index 0, if somebody looked.
+    pub text: Span,
+    /// Whether nobody has looked yet for the content of a payload that may be such a chunk.
+    pub unread: bool,
+    /// Whether the text is known to be a string of ASCII without escapes.
+    pub plain: bool,
 }
 
 impl Head {
@@ -282,12 +285,30 @@ impl Head {
         Self {
             event_type: fields.event_type(),
             type_span: fields.span(Field::Type),
-            delta: fields.span(Field::Delta),
             sequence_number: fields.span(Field::SequenceNumber),
             output_index: fields.span(Field::OutputIndex),
-            plain_delta: false,
+            text: fields.span(Field::Delta),
+            unread: may_be_chat(fields),
+            plain: false,
         }
     }
+
+    /// The text that the event adds: its `delta` if that is a string, or the content of a Chat Completions chunk.
+    #[inline]
+    #[must_use]
+    pub fn text<'a>(&self, payload: &'a [u8]) -> Option<RawStr<'a>> {
+        if self.unread { unread_text(payload) } else { string(self.text.of(payload)) }
+    }
+}
+
+/// Whether a payload with these fields may be a Chat Completions chunk.
+pub(crate) fn may_be_chat(fields: &Fields) -> bool {
+    let has = |field| !fields.span(field).is_empty();
+    has(Field::Choices) && !has(Field::Type) && !has(Field::Delta)
+}
+
+fn unread_text(payload: &[u8]) -> Option<RawStr<'_>> {
+    chat_text(Fields::scan(payload).ok()?.span(Field::Choices).of(payload))
 }
 
 /// The event type that a string names.
@@ -334,6 +355,11 @@ pub fn index(value: &[u8]) -> Option<u64> {
 /// chunk's `choices` value. A missing `index` reads as the place in the list.
 #[must_use]
 pub fn chat_text(choices: &[u8]) -> Option<RawStr<'_>> {
+    string(chat_text_span(choices, |_| {})?.of(choices))
+}
+
+/// Where that text stands in `choices`, if it is a string; `indexed` is told where each choice's `index` stands.
+pub(crate) fn chat_text_span(choices: &[u8], mut indexed: impl FnMut(Span)) -> Option<Span> {
     let mut found = None;
     let mut cursor = Cursor::new(choices);
     if cursor.kind().ok()? != Kind::Array {
@@ -346,10 +372,12 @@ pub fn chat_text(choices: &[u8]) -> Option<RawStr<'_>> {
         let start = cursor.position();
         cursor.skip_value(2, DEPTH_CEILING).ok()?;
         let choice = cursor.since(start);
-        if let Some((number, text)) = choice_text(choice, place)
-            && number == 0
-        {
-            found = text;
+        if let Some(Choice { number, content }) = Choice::read(choice) {
+            indexed(number.moved(start));
+            let is_first = if number.is_empty() { place == 0 } else { index(number.of(choice)) == Some(0) };
+            if is_first {
+                found = Some(content.moved(start));
+            }
         }
         place += 1;
         more = cursor.more(b']').ok()?;
@@ -357,27 +385,33 @@ pub fn chat_text(choices: &[u8]) -> Option<RawStr<'_>> {
     found
 }
 
-/// Index and content of one choice.
-fn choice_text(choice: &[u8], place: u64) -> Option<(u64, Option<RawStr<'_>>)> {
-    let mut number = Some(place);
-    let mut delta = Span::default();
-    members(choice, |key, _, span| match field(key) {
-        Some(Field::Index) => number = index(span.of(choice)),
-        Some(Field::Delta) => delta = span,
-        _ => {}
-    })
-    .ok()?;
-    let delta = delta.of(choice);
-    let mut content = Span::default();
-    if delta.first() == Some(&b'{') {
-        members(delta, |key, _, span| {
-            if field(key) == Some(Field::Content) {
-                content = span;
-            }
+/// Where `index` and `delta.content` of a choice stand in it.
+#[derive(Default)]
+struct Choice {
+    number: Span,
+    content: Span,
+}
+
+impl Choice {
+    fn read(choice: &[u8]) -> Option<Self> {
+        let mut read = Self::default();
+        let mut delta = Span::default();
+        members(choice, |key, _, span| match field(key) {
+            Some(Field::Index) => read.number = span,
+            Some(Field::Delta) => delta = span,
+            _ => {}
         })
         .ok()?;
+        if delta.of(choice).first() == Some(&b'{') {
+            members(delta.of(choice), |key, _, span| {
+                if field(key) == Some(Field::Content) {
+                    read.content = span.moved(delta.start as usize);
+                }
+            })
+            .ok()?;
+        }
+        Some(read)
     }
-    Some((number?, string(content.of(delta))))
 }
 
 #[cfg(test)]

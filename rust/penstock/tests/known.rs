@@ -5,7 +5,7 @@
 
 use penstock::{
     Decoder, DecoderOptions, EndOfInput, Error, EventType, Fields, Frame, Head, Limit, Limits, Malformed,
-    Scanner, Sink,
+    Scanner, Sink, Span,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -19,11 +19,16 @@ struct Seen {
     id: Vec<u8>,
     flushed: bool,
     head: Head,
+    text: Option<Vec<u8>>,
 }
 
 /// Without what only a shape knows.
 fn bare(head: Head) -> Head {
-    Head { plain_delta: false, ..head }
+    Head { text: Span::default(), unread: false, plain: false, ..head }
+}
+
+fn text(head: Head, payload: &[u8]) -> Option<Vec<u8>> {
+    head.text(payload).map(|text| text.raw.to_vec())
 }
 
 /// Takes frames, and with a scanner also what that recognises.
@@ -49,14 +54,17 @@ impl Sink for Collect {
             }
             None => Fields::scan(&data).map(|fields| Head::of(&fields)).unwrap_or_default(),
         };
-        self.seen.push(Seen { data, name, id: self.id.clone(), flushed: frame.flushed, head: bare(head) });
+        let text = text(head, &data);
+        let id = self.id.clone();
+        self.seen.push(Seen { data, name, id, flushed: frame.flushed, head: bare(head), text });
     }
 
     fn known(&mut self, chunk: &[u8], at: usize) -> Option<usize> {
         let (known, head) = self.scanner.as_mut()?.known_head(chunk, at)?;
         let data = known.data.moved(at).of(chunk).to_vec();
         let name = known.name.moved(at).of(chunk).to_vec();
-        self.seen.push(Seen { data, name, id: self.id.clone(), flushed: false, head: bare(head) });
+        let text = text(head, &data);
+        self.seen.push(Seen { data, name, id: self.id.clone(), flushed: false, head: bare(head), text });
         self.known += 1;
         Some(at + known.length)
     }

@@ -1,11 +1,12 @@
-//! Making events in place, a third of the work of making them by way of pyo3.
+//! Making events in place, a third of the work of making them by way of pyo3, and freeing them as directly.
 //!
 //! Streams make an event for every few bytes, and most live no longer than a turn of a loop. So an event is written
 //! straight into memory that the interpreter just gave, and never announced to its garbage collector, which events
-//! take no part in. This relies on how pyo3 lays objects out; whether it does so is looked at when the module is
-//! imported, and if not, events are made its way.
+//! take no part in; and what frees it need not ask whether this thread may run Python, since only such a thread
+//! does. This relies on how pyo3 lays objects out; whether it does so is looked at when the module is imported, and
+//! if not, events are made and freed its way.
 
-#![allow(unsafe_code, reason = "an object is filled in place")]
+#![allow(unsafe_code, reason = "an object is filled, and emptied, in place")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,14 +22,33 @@ const OFFSET: usize = size_of::<ffi::PyObject>().next_multiple_of(align_of::<Eve
 /// Whether an object is a header, the value right behind it, and nothing else.
 static AS_EXPECTED: AtomicBool = AtomicBool::new(false);
 
-/// Looks at how an event is laid out.
+/// Looks at how an event is laid out; called before there are other threads that could know its type.
 pub(crate) fn init(event: &Bound<'_, Event>) {
     let start = event.as_ptr().cast::<u8>();
     let value = std::ptr::from_ref(event.get()).cast::<u8>();
+    let class = event.get_type().as_type_ptr();
     // SAFETY: the type of a live object is alive.
-    let size = unsafe { (*event.get_type().as_type_ptr()).tp_basicsize };
+    let size = unsafe { (*class).tp_basicsize };
     let expected = value == start.wrapping_add(OFFSET) && size == (OFFSET + size_of::<Event>()).cast_signed();
     AS_EXPECTED.store(expected, Ordering::Relaxed);
+    if expected {
+        // SAFETY: the type is alive, is used by this thread alone as yet, and cannot be subclassed; `free` does for
+        // objects laid out like this one what the type's own function does.
+        unsafe { (*class).tp_dealloc = Some(free) };
+    }
+}
+
+/// Frees an event: what a type's `tp_dealloc` is to do.
+unsafe extern "C" fn free(event: *mut ffi::PyObject) {
+    // SAFETY: the interpreter calls this once, from a thread that may run Python, for an event that nobody holds any
+    // more. Events come from the collector's allocator, made here or by pyo3, and hold a reference to their type.
+    unsafe {
+        let class = ffi::Py_TYPE(event);
+        ffi::PyObject_GC_UnTrack(event.cast());
+        event.byte_add(OFFSET).cast::<Event>().read().release(Python::assume_attached());
+        ffi::PyObject_GC_Del(event.cast());
+        ffi::Py_DECREF(class.cast());
+    }
 }
 
 /// A new object with this value.

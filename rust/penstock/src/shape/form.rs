@@ -93,11 +93,13 @@ pub struct Shape {
     pub(super) event_type: Option<EventType>,
     /// The fields of a head.
     pub(super) type_span: Extent,
-    pub(super) delta: Extent,
     pub(super) sequence_number: Extent,
     pub(super) output_index: Extent,
-    /// The hole that is all of a string `delta`.
-    pub(super) delta_hole: Option<u8>,
+    pub(super) text: Extent,
+    /// Whether the text has to be looked for.
+    pub(super) unread: bool,
+    /// The hole that is all of a string `text`.
+    pub(super) text_hole: Option<u8>,
 }
 
 /// The lines that end behind a payload in an event stream.
@@ -107,6 +109,12 @@ impl Shape {
     /// The kinds of the holes, in order.
     pub fn holes(&self) -> impl Iterator<Item = Hole> {
         self.steps.iter().map(|step| step.hole).filter(|&hole| hole != Hole::End)
+    }
+
+    /// The hole that is all of the text which an event adds.
+    #[must_use]
+    pub fn text_hole(&self) -> Option<usize> {
+        self.text_hole.map(usize::from)
     }
 
     /// What fills the holes of a payload, or `None` if it does not have this shape.
@@ -134,10 +142,11 @@ impl Shape {
         Head {
             event_type: self.event_type,
             type_span: fillings.extent(self.type_span),
-            delta: fillings.extent(self.delta),
             sequence_number: fillings.extent(self.sequence_number),
             output_index: fillings.extent(self.output_index),
-            plain_delta: self.delta_hole.is_some_and(|hole| fillings.is_plain(hole.into())),
+            text: fillings.extent(self.text),
+            unread: self.unread,
+            plain: self.text_hole.is_some_and(|hole| fillings.is_plain(hole.into())),
         }
     }
 

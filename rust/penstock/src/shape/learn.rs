@@ -1,6 +1,6 @@
 //! How a shape is learned from the payloads of one kind.
 
-use crate::event::{Field, Fields, Span};
+use crate::event::{Field, Fields, Span, chat_text_span, may_be_chat};
 use crate::json::{Cursor, Kind, Tokens};
 use crate::shape::form::{Edge, Extent, Hole, SUFFIX, Shape, Step};
 use crate::shape::{HOLES, KNOWN_NAME_LONGEST};
@@ -53,7 +53,8 @@ impl Lesson<'_> {
         let prefix = literals.len() as u32;
         let mut steps: Vec<Step> = Vec::with_capacity(count + 1);
         let mut starts = [0; HOLES + 1];
-        let mut delta_hole = None;
+        let text = self.text(|span| holes().any(|(_, hole)| hole == span));
+        let mut text_hole = None;
         let mut from = 0;
         let mut step = |from: usize, to: usize, hole: Hole| {
             literals.extend_from_slice(self.payload.get(from..to).unwrap_or_default());
@@ -64,8 +65,8 @@ impl Lesson<'_> {
         };
         for (number, (kind, span)) in holes().enumerate() {
             if kind == Kind::String {
-                if span == self.fields.span(Field::Delta) {
-                    delta_hole = Some(number as u8);
+                if Some(span) == text {
+                    text_hole = Some(number as u8);
                 }
                 step(from, span.start as usize + 1, Hole::String);
                 from = span.end as usize - 1;
@@ -93,10 +94,11 @@ impl Lesson<'_> {
         };
         Some(Shape {
             type_span: of(Field::Type),
-            delta: of(Field::Delta),
             sequence_number: of(Field::SequenceNumber),
             output_index: of(Field::OutputIndex),
-            delta_hole,
+            text: text.filter(|span| !span.is_empty()).map_or(Some(Extent::default()), extent)?,
+            unread: text.is_none(),
+            text_hole,
             literals,
             prefix,
             name,
@@ -105,6 +107,18 @@ impl Lesson<'_> {
             fields,
             event_type: self.fields.event_type(),
         })
+    }
+
+    /// Where the text stands that the event adds; `None` if another payload of the shape may have it elsewhere.
+    fn text(&self, is_hole: impl Fn(Span) -> bool) -> Option<Span> {
+        if !may_be_chat(self.fields) {
+            return Some(self.fields.span(Field::Delta));
+        }
+        let choices = self.fields.span(Field::Choices);
+        let at = choices.start as usize;
+        let mut steady = true;
+        let text = chat_text_span(choices.of(self.payload), |index| steady &= !is_hole(index.moved(at)));
+        steady.then_some(text.map_or(Span::NONE, |text| text.moved(at)))
     }
 
     /// Which leaves differ. The type decides what an event is, so it never does.

@@ -182,7 +182,7 @@ impl Last {
 #[cfg(test)]
 mod tests {
     use super::Scanner;
-    use crate::event::{Field, Fields};
+    use crate::event::{Field, Fields, Head};
 
     /// Scans payloads one after the other and holds each answer to a full scan.
     fn compare(payloads: &[&str]) {
@@ -194,15 +194,16 @@ mod tests {
                         assert_eq!(found.value(payload, field), expected.value(payload, field), "{field:?}");
                     }
                     assert_eq!(found.event_type(), expected.event_type());
-                    let head = crate::event::Head::of(&expected);
+                    let head = Head::of(&expected);
                     let found = heads.head(payload);
-                    let delta = expected.text(payload, Field::Delta);
-                    assert!(!found.plain_delta || delta.is_some_and(|text| text.ascii && !text.escaped));
-                    assert_eq!(crate::event::Head { plain_delta: false, ..found }, head);
+                    let text = head.text(payload);
+                    assert_eq!(found.text(payload), text);
+                    assert!(!found.plain || text.is_some_and(|text| text.ascii && !text.escaped));
+                    assert_eq!(Head { text: head.text, unread: head.unread, plain: false, ..found }, head);
                 }
                 (Err(found), Err(expected)) => {
                     assert_eq!(found, expected);
-                    assert_eq!(heads.head(payload), crate::event::Head::default());
+                    assert_eq!(heads.head(payload), Head::default());
                 }
                 (found, expected) => panic!("{found:?} but {expected:?}"),
             }
@@ -239,6 +240,29 @@ mod tests {
         };
         let chunks = [chunk("a", "b"), chunk("a", "b"), chunk("abc", "a longer text"), chunk("", "")];
         compare(&chunks.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_text_of_a_chunk_is_that_of_choice_zero_whatever_varies() {
+        let chunk = |index: &str, more: &str, content: &str| {
+            let choice = format!(r#"{{"index":{index},"delta":{{"content":{content}}}}}"#);
+            format!(r#"{{"id":"a","n":1,"choices":[{choice}{more}],"usage":null}}"#)
+        };
+        let other = r#",{"index":1,"delta":{"content":"b"}}"#;
+        for (index, more) in [("0", ""), ("1", ""), ("0", other), ("1", other)] {
+            let chunks: Vec<_> = ["\"a\"", "\"b\"", "\"c\"", "\"\\n\"", "null", "null", "\"d\"", "7", "8"]
+                .map(|content| chunk(index, more, content))
+                .into();
+            compare(&chunks.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+        let chunks = ["0", "1", "0", "2", "1.0", "-0", "0", "1"].map(|index| chunk(index, "", "\"a\""));
+        compare(&chunks.iter().map(String::as_str).collect::<Vec<_>>());
+        compare(&[
+            r#"{"choices":[1]}"#,
+            r#"{"choices":[2]}"#,
+            r#"{"choices":[{"index":0}]}"#,
+            r#"{"choices":5}"#,
+        ]);
     }
 
     #[test]
