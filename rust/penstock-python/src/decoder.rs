@@ -6,7 +6,8 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use penstock::{
-    DecoderOptions, EndOfInput, Error, Frame, Framing, Head, Known, Malformed, Piece, Scanner, Sink, Span,
+    DecoderOptions, EndOfInput, Error, Frame, Framing, Head, Known, Malformed, Miss, Piece, Scanner, Sink,
+    Span,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
@@ -155,15 +156,21 @@ impl<'py> Output<'_, 'py> {
         self.make(Place { bytes, data, name }, head, frame.flushed)
     }
 
-    /// The event that was recognised at `at` of the chunk.
+    /// The event that was recognised at `at` of a text, which is the chunk unless it is `carried`.
     #[inline(always)]
-    fn known_event(&mut self, at: usize, known: &Known, head: Head) -> PyResult<Bound<'py, PyAny>> {
-        let chunk = self.chunk.as_bytes();
+    fn known_event(
+        &mut self,
+        text: &[u8],
+        at: usize,
+        carried: bool,
+        known: &Known,
+        head: Head,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let (data, name) = (known.data.moved(at), known.name.moved(at));
-        if chunk.len() <= LARGE_CHUNK {
+        if !carried && text.len() <= LARGE_CHUNK {
             return self.make(Place { bytes: self.chunk.clone(), data, name }, head, false);
         }
-        let (bytes, data, name) = join(self.chunk.py(), data.of(chunk), name.of(chunk))?;
+        let (bytes, data, name) = join(self.chunk.py(), data.of(text), name.of(text))?;
         self.make(Place { bytes, data, name }, head, false)
     }
 
@@ -199,17 +206,17 @@ impl<'py> Output<'_, 'py> {
         self.cells(columns, &Reader { py: self.chunk.py(), payload, name, head: &head }, frame.flushed)
     }
 
-    /// A row of the event that was recognised at `at` of the chunk.
+    /// A row of the event that was recognised at `at` of a text.
     #[inline]
     fn known_row(
         &self,
         columns: &[Column],
+        text: &[u8],
         at: usize,
         known: &Known,
         head: &Head,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let chunk = self.chunk.as_bytes();
-        let (payload, name) = (known.data.moved(at).of(chunk), known.name.moved(at).of(chunk));
+        let (payload, name) = (known.data.moved(at).of(text), known.name.moved(at).of(text));
         self.cells(columns, &Reader { py: self.chunk.py(), payload, name, head }, false)
     }
 
@@ -279,17 +286,17 @@ impl Sink for Output<'_, '_> {
     }
 
     #[inline]
-    fn known(&mut self, chunk: &[u8], at: usize) -> Option<usize> {
+    fn known(&mut self, text: &[u8], at: usize, carried: bool) -> Result<usize, Miss> {
         if self.failure.is_some() {
-            return None;
+            return Err(Miss::Different);
         }
-        let (known, head) = self.scanner.known_head(chunk, at)?;
+        let (known, head) = self.scanner.known_head(text, at)?;
         let made = match self.columns {
-            None => self.known_event(at, &known, head),
-            Some(columns) => self.known_row(columns, at, &known, &head),
+            None => self.known_event(text, at, carried, &known, head),
+            Some(columns) => self.known_row(columns, text, at, &known, &head),
         };
         self.keep(made);
-        Some(at + known.length)
+        Ok(at + known.length)
     }
 }
 

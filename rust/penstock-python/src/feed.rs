@@ -1,7 +1,7 @@
 //! What an accumulator may be fed: events, the bytes of a stream, or single payloads.
 
 use penstock::json::Cursor;
-use penstock::{Decoder, DecoderOptions, EndOfInput, Error, Frame, Framing, Limits, Sink};
+use penstock::{Decoder, DecoderOptions, EndOfInput, Error, Frame, Framing, Limits, Miss, Sink};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
@@ -17,9 +17,9 @@ pub(crate) trait Accumulate {
     fn take(&mut self, payload: &[u8], name: Option<&[u8]>) -> Result<(), Error>;
 
     /// Takes the event that starts at `at` of a chunk, if it recognises all of it; gives where it ends.
-    fn take_known(&mut self, chunk: &[u8], at: usize) -> Option<(usize, Result<(), Error>)> {
+    fn take_known(&mut self, chunk: &[u8], at: usize) -> Result<(usize, Result<(), Error>), Miss> {
         let _ = (chunk, at);
-        None
+        Err(Miss::Different)
     }
 
     /// The sentinel came.
@@ -129,13 +129,13 @@ impl<T: Accumulate> Sink for Into<'_, T> {
     }
 
     #[inline]
-    fn known(&mut self, chunk: &[u8], at: usize) -> Option<usize> {
+    fn known(&mut self, text: &[u8], at: usize, _: bool) -> Result<usize, Miss> {
         if self.failure.is_some() {
-            return None;
+            return Err(Miss::Different);
         }
-        let (end, result) = self.target.take_known(chunk, at)?;
+        let (end, result) = self.target.take_known(text, at)?;
         *self.failure = result.err();
-        Some(end)
+        Ok(end)
     }
 }
 

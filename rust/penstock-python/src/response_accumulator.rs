@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use penstock::{Error, FinalResponse, FunctionCall, ResponseOptions, ResponseTerminal, ResponseView};
+use penstock::{Error, FinalResponse, FunctionCall, Miss, ResponseOptions, ResponseTerminal, ResponseView};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyList, PyString};
@@ -56,9 +56,9 @@ impl Accumulate for penstock::ResponseAccumulator {
     }
 
     #[inline]
-    fn take_known(&mut self, chunk: &[u8], at: usize) -> Option<(usize, Result<(), Error>)> {
+    fn take_known(&mut self, chunk: &[u8], at: usize) -> Result<(usize, Result<(), Error>), Miss> {
         let (length, fed) = self.feed_known(chunk, at)?;
-        Some((at + length, fed.map(drop)))
+        Ok((at + length, fed.map(drop)))
     }
 }
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::error::Error;
 use crate::json::Cursor;
 use crate::limits::Limits;
+use crate::shape::Miss;
 use crate::{ndjson, sse};
 
 /// How payloads stand in the byte stream.
@@ -109,13 +110,15 @@ pub trait Sink {
     /// Takes one frame; `chunk` is the chunk being fed.
     fn frame(&mut self, chunk: &[u8], frame: Frame<'_>);
 
-    /// Takes the event that starts at `at` of the chunk, if the sink recognises all of it at once; returns where
-    /// it ends. A sink may take none but events that would reach [`Sink::frame`] just the same: an `event` line or
-    /// none, one `data` line that is a JSON object, a blank line, 2,048 bytes at most.
+    /// Takes the event that starts at `at` of a text, if the sink recognises all of it at once; returns where it
+    /// ends. The text is the chunk being fed or, if it is `carried`, one that lives until the sink returns: an event
+    /// that a chunk ended in, and what came next. A sink may take none but events that would reach [`Sink::frame`]
+    /// just the same: an `event` line or none, one `data` line that is a JSON object, a blank line, 2,048 bytes at
+    /// most; and it may call none unfinished but what would be such an event if more came.
     #[inline]
-    fn known(&mut self, chunk: &[u8], at: usize) -> Option<usize> {
-        let _ = (chunk, at);
-        None
+    fn known(&mut self, text: &[u8], at: usize, carried: bool) -> Result<usize, Miss> {
+        let _ = (text, at, carried);
+        Err(Miss::Different)
     }
 }
 

@@ -48,7 +48,7 @@ pub use limits::{Bound, Bounds, Limit, Limits};
 pub use lint::{Finding, LintOptions, Linter};
 pub use relay::{Relay, RelayDialect, RelayOptions};
 pub use rule::Rule;
-pub use shape::{Fillings, Hole, Known, Scanner, Shape};
+pub use shape::{Fillings, Hole, Known, Miss, Scanner, Shape};
 pub use synthesize::{SliceUnit, Synthesis, SynthesizeOptions, synthesize};
 pub use transcode::{
     ChatToResponsesOptions, Compat, Messages, ReasoningAs, ResponsesToChatOptions, Transcoder, Truncated,

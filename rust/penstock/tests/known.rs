@@ -5,7 +5,7 @@
 
 use penstock::{
     Decoder, DecoderOptions, EndOfInput, Error, EventType, Fields, Frame, Head, Limit, Limits, Malformed,
-    Scanner, Sink, Span,
+    Miss, Scanner, Sink, Span,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -38,6 +38,8 @@ struct Collect {
     id: Vec<u8>,
     seen: Vec<Seen>,
     known: usize,
+    /// Of these, those that a chunk had ended in.
+    rejoined: usize,
 }
 
 impl Sink for Collect {
@@ -59,24 +61,26 @@ impl Sink for Collect {
         self.seen.push(Seen { data, name, id, flushed: frame.flushed, head: bare(head), text });
     }
 
-    fn known(&mut self, chunk: &[u8], at: usize) -> Option<usize> {
-        let (known, head) = self.scanner.as_mut()?.known_head(chunk, at)?;
-        let data = known.data.moved(at).of(chunk).to_vec();
-        let name = known.name.moved(at).of(chunk).to_vec();
-        let text = text(head, &data);
+    fn known(&mut self, text: &[u8], at: usize, carried: bool) -> Result<usize, Miss> {
+        let (known, head) = self.scanner.as_mut().ok_or(Miss::Different)?.known_head(text, at)?;
+        self.rejoined += usize::from(carried);
+        let data = known.data.moved(at).of(text).to_vec();
+        let name = known.name.moved(at).of(text).to_vec();
+        let text = self::text(head, &data);
         self.seen.push(Seen { data, name, id: self.id.clone(), flushed: false, head: bare(head), text });
         self.known += 1;
-        Some(at + known.length)
+        Ok(at + known.length)
     }
 }
 
-/// Everything a stream gives: events, counts, the error, and how many events were recognised.
+/// Everything a stream gives: events, counts, the error, and how many events were recognised, also of those that a
+/// chunk ended in.
 fn decode(
     options: &DecoderOptions,
     stream: &[u8],
     cuts: &[usize],
     scanner: Option<Scanner>,
-) -> (Vec<Seen>, u64, Option<Error>, usize) {
+) -> (Vec<Seen>, u64, Option<Error>, [usize; 2]) {
     let mut decoder = Decoder::new(options.clone());
     let mut sink = Collect { scanner, ..Collect::default() };
     let mut rest = stream;
@@ -87,7 +91,7 @@ fn decode(
         result = result.and_then(|()| decoder.feed(chunk, &mut sink));
     }
     result = result.and_then(|()| decoder.feed(rest, &mut sink)).and_then(|()| decoder.finish(&mut sink));
-    (sink.seen, decoder.counts().events, result.err(), sink.known)
+    (sink.seen, decoder.counts().events, result.err(), [sink.known, sink.rejoined])
 }
 
 /// A delta event; the numbers choose what varies.
@@ -161,7 +165,7 @@ proptest! {
 #[test]
 fn most_events_of_a_plain_stream_are_recognised() {
     let stream: Vec<u8> = (0..100).flat_map(|number| delta(0, 1, number, "a piece")).collect();
-    let (seen, events, error, known) =
+    let (seen, events, error, [known, _]) =
         decode(&DecoderOptions::default(), &stream, &[], Some(Scanner::default()));
     assert_eq!((seen.len(), events, error), (100, 100, None));
     assert!(known >= 96, "{known}");
@@ -176,4 +180,43 @@ fn a_sentinel_that_looks_like_an_event_ends_the_stream() {
     let stream: Vec<u8> = (0..9).flat_map(|number| delta(0, 1, number, "end")).collect();
     let (seen, ..) = decode(&options, &stream, &[], Some(Scanner::default()));
     assert_eq!(seen.len(), 5);
+}
+
+#[test]
+fn wherever_a_chunk_ends_the_event_is_the_same() {
+    let two: Vec<u8> = (0..2).flat_map(|number| delta(0, 1, number, "a \\\"piece\\\" \u{e9}")).collect();
+    let event = delta(0, 1, 12, "another \\u00e9");
+    let after = delta(0, 1, 345, "");
+    for cut in 1..event.len() {
+        for next in [event.len() - cut, 1, 7, event.len() - cut + 3] {
+            let stream = [&two[..], &event, &after].concat();
+            let cuts = [two.len() + cut, next];
+            let (seen, events, error, _) = decode(&DecoderOptions::default(), &stream, &cuts, None);
+            let (found, counted, failure, [_, rejoined]) =
+                decode(&DecoderOptions::default(), &stream, &cuts, Some(Scanner::default()));
+            assert_eq!((found, counted, failure), (seen, events, error), "{cut} {next}");
+            let whole = cut + next >= event.len();
+            assert!(rejoined >= usize::from(whole), "{cut} {next}");
+        }
+    }
+}
+
+#[test]
+fn what_was_cut_and_did_not_go_on_as_expected_is_read_all_the_same() {
+    let two: Vec<u8> = (0..2).flat_map(|number| delta(0, 1, number, "a")).collect();
+    let event = delta(0, 1, 2, "b");
+    for cut in 1..event.len() {
+        for rest in
+            [&b"\n\n"[..], b"\r\n\r\ndata: x\n\n", b": x\n", b"\"}\n\n", b"", b"\n: comment\n\n", b"}\n\n"]
+        {
+            for end_of_input in [EndOfInput::Spec, EndOfInput::Flush] {
+                let stream = [&two[..], &event[..cut], rest].concat();
+                let options = DecoderOptions { end_of_input, ..DecoderOptions::default() };
+                let (seen, events, error, _) = decode(&options, &stream, &[], None);
+                let (found, counted, failure, _) =
+                    decode(&options, &stream, &[two.len() + cut], Some(Scanner::default()));
+                assert_eq!((found, counted, failure), (seen, events, error), "{cut} {rest:?}");
+            }
+        }
+    }
 }

@@ -122,18 +122,16 @@ impl Shape {
     #[must_use]
     pub fn fillings(&self, payload: &[u8]) -> Option<Fillings> {
         let mut fillings = Fillings::default();
-        let end =
-            dispatch(Measure { shape: self, text: payload, at: 0, framed: false, fillings: &mut fillings })?;
-        (end == payload.len()).then_some(fillings)
+        let measure = Measure { shape: self, text: payload, at: 0, framed: false, fillings: &mut fillings };
+        dispatch(measure).is_ok_and(|end| end == payload.len()).then_some(fillings)
     }
 
-    /// What fills the holes of the event that starts at `at` of a stream, and where it ends; `None` if an event of
-    /// this shape does not stand there whole.
+    /// What fills the holes of the event that starts at `at` of a stream, and where it ends.
     #[inline]
-    pub(super) fn frame(&self, stream: &[u8], at: usize) -> Option<(Fillings, usize)> {
+    pub(super) fn frame(&self, stream: &[u8], at: usize) -> Result<(Fillings, usize), Miss> {
         let mut fillings = Fillings::default();
         let end = dispatch(Measure { shape: self, text: stream, at, framed: true, fillings: &mut fillings })?;
-        Some((fillings, end))
+        Ok((fillings, end))
     }
 
     /// The head of a payload whose holes are filled so.
@@ -170,10 +168,10 @@ struct Measure<'a> {
 
 impl Task for Measure<'_> {
     /// Where the event ends, if it has the shape.
-    type Output = Option<usize>;
+    type Output = Result<usize, Miss>;
 
     #[inline(always)]
-    fn run<B: Backend>(self) -> Option<usize> {
+    fn run<B: Backend>(self) -> Result<usize, Miss> {
         let Self { shape, text, mut at, framed, fillings } = self;
         let prefix = shape.prefix as usize;
         let (mut start, payload) = if framed { (0, at + prefix) } else { (prefix, at) };
@@ -182,29 +180,58 @@ impl Task for Measure<'_> {
         let mut bit = 1;
         for step in &shape.steps {
             let tail = if framed && step.hole == Hole::End { SUFFIX.len() } else { 0 };
-            let literal = shape.literals.get(start..step.end as usize + tail)?;
+            let literal = shape.literals.get(start..step.end as usize + tail).ok_or(Miss::Different)?;
             if !B::stands_at(text, at, literal) {
-                return None;
+                return Err(miss(text, at, literal));
             }
             at += literal.len();
             start = step.end as usize;
             let end = match step.hole {
                 Hole::String => {
-                    let (end, is_plain) = string_end::<B>(text, at)?;
+                    let Some((end, is_plain)) = string_end::<B>(text, at) else {
+                        return Err(miss_in_string(text, at));
+                    };
                     *plain |= if is_plain { bit } else { 0 };
                     end
                 }
-                Hole::Number => number_end(text, at)?,
-                Hole::End => return Some(at),
+                Hole::Number => {
+                    let Some(end) = number_end(text, at) else { return Err(miss(text, at, b"")) };
+                    end
+                }
+                Hole::End => return Ok(at),
             };
-            let (filling_start, filling_end) = slots.next()?;
+            let (filling_start, filling_end) = slots.next().ok_or(Miss::Different)?;
             *filling_start = (at - payload) as u32;
             *filling_end = (end - payload) as u32;
             bit <<= 1;
             at = end;
         }
-        None
+        Err(Miss::Different)
     }
+}
+
+/// Why an event was not recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Miss {
+    /// The text ends before the event does; as far as it goes, it is as expected.
+    Unfinished,
+    /// It is something else.
+    Different,
+}
+
+/// Why `literal` does not stand at `at`.
+#[cold]
+fn miss(text: &[u8], at: usize, literal: &[u8]) -> Miss {
+    let rest = text.get(at..).unwrap_or_default();
+    if literal.starts_with(rest) { Miss::Unfinished } else { Miss::Different }
+}
+
+/// Why the string whose inside starts at `at` has no end, or none that is valid.
+#[cold]
+fn miss_in_string(text: &[u8], at: usize) -> Miss {
+    // What stands in an event stream has line ends behind it, so only a string that was cut reaches the text's end.
+    let rest = text.get(at..).unwrap_or_default();
+    if rest.iter().any(|&byte| byte < 0x20) { Miss::Different } else { Miss::Unfinished }
 }
 
 /// Where the string whose inside starts at `at` ends, if it is valid, and whether it is ASCII without escapes.

@@ -13,7 +13,7 @@ mod learn;
 use std::sync::Arc;
 
 pub(crate) use form::string_end;
-pub use form::{Fillings, Hole, Shape};
+pub use form::{Fillings, Hole, Miss, Shape};
 use learn::{Leaves, Lesson};
 
 use crate::error::Error;
@@ -68,11 +68,15 @@ pub struct Known {
 
 impl Known {
     #[inline(always)]
-    fn find(shape: &Shape, stream: &[u8], at: usize) -> Option<(Self, Fillings)> {
+    fn find(shape: Option<&Shape>, stream: &[u8], at: usize) -> Result<(Self, Fillings), Miss> {
+        let shape = shape.filter(|shape| shape.prefix > 0).ok_or(Miss::Different)?;
         let (fillings, end) = shape.frame(stream, at)?;
         let length = end - at;
         let data = Span::new(shape.prefix as usize, length - form::SUFFIX.len());
-        (length <= KNOWN_LONGEST).then_some((Self { name: shape.name, data, length }, fillings))
+        if length > KNOWN_LONGEST {
+            return Err(Miss::Different);
+        }
+        Ok((Self { name: shape.name, data, length }, fillings))
     }
 }
 
@@ -116,22 +120,22 @@ impl Scanner {
     /// The event that starts at `at` of an event stream, and its head, if all of it is there and it has the shape
     /// known so far. An event stands there only if what came before it has been dispatched.
     #[inline]
-    pub fn known_head(&mut self, stream: &[u8], at: usize) -> Option<(Known, Head)> {
-        let shape = self.shape.as_deref().filter(|shape| shape.prefix > 0)?;
-        let (known, fillings) = Known::find(shape, stream, at)?;
-        let head = shape.head(&fillings);
+    pub fn known_head(&mut self, stream: &[u8], at: usize) -> Result<(Known, Head), Miss> {
+        let (known, fillings) = Known::find(self.shape.as_deref(), stream, at)?;
+        let head = self.shape.as_deref().map(|shape| shape.head(&fillings)).unwrap_or_default();
         self.fits();
-        Some((known, head))
+        Ok((known, head))
     }
 
     /// As [`Scanner::known_head`], with all fields of the payload.
     #[inline]
-    pub fn known_fields(&mut self, stream: &[u8], at: usize) -> Option<(Known, &Fields)> {
-        let shape = self.shape.as_deref().filter(|shape| shape.prefix > 0)?;
-        let (known, fillings) = Known::find(shape, stream, at)?;
-        shape.fill(&fillings, &mut self.fields);
+    pub fn known_fields(&mut self, stream: &[u8], at: usize) -> Result<(Known, &Fields), Miss> {
+        let (known, fillings) = Known::find(self.shape.as_deref(), stream, at)?;
+        if let Some(shape) = &self.shape {
+            shape.fill(&fillings, &mut self.fields);
+        }
         self.fits();
-        Some((known, &self.fields))
+        Ok((known, &self.fields))
     }
 
     /// The shape of the payload last scanned, if it has the one that those before it taught.

@@ -15,13 +15,15 @@ use memchr::memchr2;
 use crate::decoder::{DecoderOptions, EndOfInput, Frame, Malformed, Mark, Piece, Shared, Sink};
 use crate::error::{Error, exceeded};
 use crate::limits::Limit;
-use crate::shape::{KNOWN_LONGEST, KNOWN_NAME_LONGEST};
+use crate::shape::{KNOWN_LONGEST, KNOWN_NAME_LONGEST, Miss};
 use crate::simd::{Backend, Task, dispatch};
 use crate::sse::line::{Ignored, Kind, Partial, classify, value_offset};
 use crate::sse::sniff::Sniff;
 
 /// Buffers larger than this are given back once their event is out.
 const KEEP_CAPACITY: usize = 1 << 16;
+/// The rest of an event that a chunk ended in is expected within so many bytes of the next.
+const CUT_REACH: usize = 512;
 /// Where a field of the current event stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
@@ -38,6 +40,8 @@ pub(crate) struct Lines {
     swallow_lf: bool,
     /// Place of the current chunk's first byte in the stream.
     offset: u64,
+    /// The beginning of an event that the sink may recognise once the rest is there.
+    cut: Vec<u8>,
     partial: Partial,
     data: Option<Place>,
     data_buffer: Vec<u8>,
@@ -99,6 +103,7 @@ impl Lines {
             mark: Mark::Matching(0),
             swallow_lf: false,
             offset: 0,
+            cut: Vec::new(),
             partial: Partial::default(),
             data: None,
             data_buffer: Vec::new(),
@@ -123,7 +128,7 @@ impl Lines {
     }
 
     pub(crate) const fn is_idle(&self) -> bool {
-        !self.partial.open && self.data.is_none() && self.name.is_none()
+        self.cut.is_empty() && !self.partial.open && self.data.is_none() && self.name.is_none()
     }
 
     pub(crate) fn non_stream_body(&self) -> Option<&[u8]> {
@@ -150,7 +155,8 @@ impl Lines {
     /// Reads a chunk; returns where its content starts behind a byte order mark.
     fn read(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<usize, Error> {
         let start = self.pass_mark(chunk)?;
-        let at = self.resume(chunk, start, sink)?;
+        let at =
+            if self.cut.is_empty() { self.resume(chunk, start, sink)? } else { self.rejoin(chunk, sink)? };
         dispatch(Read { lines: self, chunk, at, sink })?;
         self.settle(chunk);
         Ok(start)
@@ -167,13 +173,19 @@ impl Lines {
         while !self.shared.done
             && let Some(&first) = chunk.get(at)
         {
-            if self.may_be_known()
-                && let Some(end) = sink.known(chunk, at)
-            {
-                self.idle = 0;
-                self.shared.counts.events += 1;
-                at = end;
-                continue;
+            if self.may_be_known() {
+                match sink.known(chunk, at, false) {
+                    Ok(end) => {
+                        self.known();
+                        at = end;
+                        continue;
+                    }
+                    Err(Miss::Unfinished) if chunk.len() - at <= KNOWN_LONGEST => {
+                        self.cut.extend_from_slice(chunk.get(at..).unwrap_or_default());
+                        return Ok(());
+                    }
+                    Err(_) => {}
+                }
             }
             // A blank line follows most data lines; it needs no search.
             let end = match first {
@@ -188,6 +200,44 @@ impl Lines {
             at = self.pass_end(chunk, end);
         }
         Ok(())
+    }
+
+    /// An event was taken by the sink.
+    #[inline(always)]
+    fn known(&mut self) {
+        self.idle = 0;
+        self.shared.counts.events += 1;
+    }
+
+    /// Takes the event that the chunk before ended in, if this chunk completes it as expected; otherwise reads its
+    /// beginning line by line after all. Returns where to go on.
+    fn rejoin(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<usize, Error> {
+        let mut cut = std::mem::take(&mut self.cut);
+        let before = cut.len();
+        cut.extend_from_slice(chunk.get(..chunk.len().min(CUT_REACH)).unwrap_or_default());
+        let known = sink.known(&cut, 0, true).ok().and_then(|end| end.checked_sub(before));
+        let result = if let Some(end) = known {
+            self.known();
+            Ok(end)
+        } else {
+            cut.truncate(before);
+            self.read_cut(&cut, sink).and_then(|()| self.resume(chunk, 0, sink))
+        };
+        cut.clear();
+        self.cut = cut;
+        result
+    }
+
+    /// Reads the beginning of an event, which ended a chunk, line by line.
+    fn read_cut(&mut self, cut: &[u8], sink: &mut impl Sink) -> Result<(), Error> {
+        let plain = self.plain_idle.take();
+        let offset = self.offset;
+        self.offset = offset.saturating_sub(cut.len() as u64);
+        let read = dispatch(Read { lines: self, chunk: cut, at: 0, sink });
+        self.settle(cut);
+        self.offset = offset;
+        self.plain_idle = plain;
+        read
     }
 
     /// Whether an event may start here that the sink takes by itself: nothing is open, and nothing about such an
@@ -458,6 +508,8 @@ impl Lines {
         if !withheld.is_empty() {
             self.carry(withheld, 0)?;
         }
+        let cut = std::mem::take(&mut self.cut);
+        self.read_cut(&cut, sink)?;
         let partial = std::mem::take(&mut self.partial);
         if partial.open
             && self.shared.options.end_of_input == EndOfInput::Flush

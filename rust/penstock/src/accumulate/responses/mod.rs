@@ -30,7 +30,7 @@ use crate::error::Error;
 use crate::event::{EventType, Field, Fields, field, members};
 use crate::json::Cursor;
 use crate::limits::{DEPTH_CEILING, Limit, Limits};
-use crate::shape::Scanner;
+use crate::shape::{Miss, Scanner};
 
 use context::{Context, Event};
 use lane::Lane;
@@ -145,14 +145,14 @@ impl ResponseAccumulator {
     /// Takes the event that starts at `at` of an event stream, if it is of the kind seen last and whole; gives its
     /// length and what it was. For the [`Sink`](crate::Sink) of a decoder.
     #[inline]
-    pub fn feed_known(&mut self, stream: &[u8], at: usize) -> Option<(usize, Result<Fed, Error>)> {
+    pub fn feed_known(&mut self, stream: &[u8], at: usize) -> Result<(usize, Result<Fed, Error>), Miss> {
         if self.state.failed.is_some() {
-            return None;
+            return Err(Miss::Different);
         }
         let (known, fields) = self.scanner.known_fields(stream, at)?;
         let (payload, name) = (known.data.moved(at).of(stream), known.name.moved(at).of(stream));
         let fed = self.state.take(payload, Some(name), fields);
-        Some((known.length, self.state.settle(fed)))
+        Ok((known.length, self.state.settle(fed)))
     }
 
     /// Ends the input. A response without terminal event is cut short, or failed if an `error` event said so. May
