@@ -191,7 +191,17 @@ impl<'py> Builder<'py> {
         Ok(())
     }
 
+    #[inline(always)]
     fn number(&self, raw: &[u8], at: usize) -> Result<Bound<'py, PyAny>, Failure> {
+        match short_integer(self.py, raw, self.options)? {
+            Some(number) => Ok(number),
+            None => self.other_number(raw, at),
+        }
+    }
+
+    /// A number with a sign, a fraction or an exponent, or a long one.
+    #[inline(never)]
+    fn other_number(&self, raw: &[u8], at: usize) -> Result<Bound<'py, PyAny>, Failure> {
         let text = std::str::from_utf8(raw).unwrap_or_default();
         if text.contains(['.', 'e', 'E']) {
             let value: f64 = text.parse().unwrap_or(f64::NAN);

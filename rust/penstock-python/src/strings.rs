@@ -142,7 +142,7 @@ pub(crate) fn string<'py>(py: Python<'py>, text: RawStr<'_>) -> PyResult<Bound<'
     }
     let mut decoded = Vec::with_capacity(text.raw.len());
     push_lossy(text, &mut decoded);
-    Ok(utf8(py, &decoded))
+    if decoded.is_ascii() { ascii(py, &decoded) } else { Ok(utf8(py, &decoded)) }
 }
 
 /// A new Python string from bytes that should be UTF-8; what is not becomes U+FFFD.

@@ -41,7 +41,7 @@ impl<'a> RawStr<'a> {
     pub fn checked(raw: &'a [u8]) -> Self {
         let (stop, ascii) = string_stop(raw, 0);
         let escaped = stop < raw.len();
-        Self { raw, escaped, ascii: ascii && !escaped }
+        Self { raw, escaped, ascii: ascii && (!escaped || raw.is_ascii()) }
     }
 }
 

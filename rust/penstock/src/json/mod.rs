@@ -9,6 +9,7 @@ mod canonical;
 mod cursor;
 mod partial;
 mod partial_text;
+mod skip;
 mod text;
 mod tokens;
 mod visit;

@@ -27,6 +27,11 @@ pub(crate) struct Masks {
     pub(crate) control: u64,
 }
 
+impl Masks {
+    pub(crate) const NONE: Self =
+        Self { quote: 0, backslash: 0, open: 0, close: 0, colon: 0, comma: 0, space: 0, control: 0 };
+}
+
 /// One instruction set.
 pub(crate) trait Backend {
     /// Whether [`Backend::compress`] is one instruction rather than a loop.
@@ -45,6 +50,9 @@ pub(crate) trait Backend {
         }
         packed
     }
+
+    /// Does a task in a function of its own, which all that ask for it share.
+    fn apart<T: Task>(task: T) -> T::Output;
 
     /// Classifies a block.
     fn masks(block: &[u8; BLOCK]) -> Masks;
@@ -107,6 +115,11 @@ pub(crate) fn dispatch<T: Task>(task: T) -> T::Output {
 pub(crate) struct Portable;
 
 impl Backend for Portable {
+    #[inline(never)]
+    fn apart<T: Task>(task: T) -> T::Output {
+        task.run::<Self>()
+    }
+
     #[inline(always)]
     fn masks(block: &[u8; BLOCK]) -> Masks {
         let mut masks = Masks::default();

@@ -34,6 +34,18 @@ fn run_avx2<T: Task>(task: T) -> T::Output {
     task.run::<Avx2>()
 }
 
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx2,pclmulqdq,bmi1,bmi2,popcnt,lzcnt")]
+fn apart_avx512<T: Task>(task: T) -> T::Output {
+    task.run::<Avx512>()
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx2,pclmulqdq,bmi1,bmi2,popcnt,lzcnt")]
+fn apart_avx2<T: Task>(task: T) -> T::Output {
+    task.run::<Avx2>()
+}
+
 /// Used through [`dispatch`] only, which checks for its instructions.
 pub(super) struct Avx512;
 /// Used through [`dispatch`] only, which checks for its instructions.
@@ -43,6 +55,12 @@ pub(super) struct Sse2;
 
 impl Backend for Avx512 {
     const COMPRESSES: bool = true;
+
+    #[inline(always)]
+    fn apart<T: Task>(task: T) -> T::Output {
+        // SAFETY: `dispatch` chose this backend for its processor.
+        unsafe { apart_avx512(task) }
+    }
 
     #[inline(always)]
     fn compress(bits: u64, mask: u64) -> u64 {
@@ -85,6 +103,12 @@ impl Backend for Avx2 {
     const COMPRESSES: bool = true;
 
     #[inline(always)]
+    fn apart<T: Task>(task: T) -> T::Output {
+        // SAFETY: `dispatch` chose this backend for its processor.
+        unsafe { apart_avx2(task) }
+    }
+
+    #[inline(always)]
     fn compress(bits: u64, mask: u64) -> u64 {
         // SAFETY: `dispatch` chose this backend for its processor.
         unsafe { compress_bmi2(bits, mask) }
@@ -104,6 +128,11 @@ impl Backend for Avx2 {
 }
 
 impl Backend for Sse2 {
+    #[inline(never)]
+    fn apart<T: Task>(task: T) -> T::Output {
+        task.run::<Self>()
+    }
+
     #[inline(always)]
     fn masks(block: &[u8; BLOCK]) -> Masks {
         // SAFETY: every x86-64 processor has SSE2.
