@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -19,10 +21,14 @@ OWN_MODULES = ("ids", "prefix", "store")
 
 
 def sources() -> list[ModuleType]:
-    """The modules that `penstock` re-exports from."""
+    """The modules that `penstock` re-exports from, at once or when asked."""
     tree = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
-    names = [node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.module]
-    return [importlib.import_module(name) for name in names]
+    statements = [
+        *tree.body,
+        *(inner for node in tree.body if isinstance(node, ast.If) for inner in node.body),
+    ]
+    names = [node.module for node in statements if isinstance(node, ast.ImportFrom) and node.module]
+    return [importlib.import_module(name) for name in names if name.startswith("penstock.")]
 
 
 def public(module: ModuleType) -> list[str]:
@@ -53,8 +59,25 @@ def test_about_forty_names() -> None:
 def test_nothing_else_is_in_sight() -> None:
     modules = {path.stem for path in PACKAGE.iterdir()}
     # pytest rewrites the assertions of a distribution that brings it a plugin, and leaves names with "@".
-    visible = {name for name in vars(penstock) if not name.startswith(("_", "@"))}
-    assert visible - modules == set(penstock.__all__)
+    visible = {name for name in dir(penstock) if not name.startswith(("_", "@"))}
+    assert visible - modules == {*penstock.__all__, "TYPE_CHECKING"}
+
+
+def test_what_comes_later_is_there_when_it_is_asked_for() -> None:
+    code = """
+import sys, penstock
+assert "penstock.session" not in sys.modules and "ResponsesSession" in dir(penstock)
+from penstock import ResponsesSession
+assert penstock.ResponsesSession is ResponsesSession
+assert ResponsesSession is sys.modules["penstock.session.session"].ResponsesSession
+assert penstock.Broadcast.__module__ == "penstock.broadcast"
+try:
+    penstock.Nothing
+except AttributeError as error:
+    print(error)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told == "module 'penstock' has no attribute 'Nothing'\n"
 
 
 def test_the_stub_names_what_the_extension_has() -> None:

@@ -6,6 +6,8 @@
 ['Hi']
 """
 
+from typing import TYPE_CHECKING
+
 from penstock._penstock import (
     ChatAccumulator,
     Decoder,
@@ -21,7 +23,6 @@ from penstock._penstock import (
     write_events,
     write_sse,
 )
-from penstock.broadcast import Broadcast
 from penstock.errors import (
     ClientDisconnected,
     ConcurrencyError,
@@ -42,9 +43,12 @@ from penstock.errors import (
     UnhashableItem,
 )
 from penstock.linting import Finding, lint
-from penstock.session.session import ResponsesSession
 from penstock.stats import StreamStats
 from penstock.stream import AsyncStream, Stream
+
+if TYPE_CHECKING:
+    from penstock.broadcast import Broadcast
+    from penstock.session.session import ResponsesSession
 
 __all__ = [
     "AsyncStream",
@@ -85,3 +89,19 @@ __all__ = [
     "write_events",
     "write_sse",
 ]
+
+_LATER = {"Broadcast": "penstock.broadcast", "ResponsesSession": "penstock.session.session"}
+"""What is imported when it is first asked for: these two take longer than all the rest."""
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module  # noqa: PLC0415 - few programs need it
+
+        found = globals()[name] = getattr(import_module(_LATER[name]), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
