@@ -105,6 +105,12 @@ class Served:
         with urllib.request.urlopen(f"{self.url}/state", timeout=30) as answer:  # noqa: S310 - our own
             return dict(json.load(answer))
 
+    def buffered(self) -> int:
+        """`penstock_buffered_bytes`, as the process tells it."""
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=30) as answer:  # noqa: S310 - our own
+            rows = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines())
+        return int(rows["penstock_buffered_bytes"])
+
     def dial(self, *, buffer: int | None = None) -> socket.socket:
         """A raw connection, with so small a receive buffer if asked."""
         client = socket.socket()

@@ -17,6 +17,7 @@ import uvloop
 
 from penstock.gateway import Config, Gateway, read
 from penstock.gateway.otel import Telemetry
+from penstock.gateway.siblings import Siblings
 from penstock.replay import ReplayServer
 
 SCRIPTS = ("text", "tools", "reasoning", "echo", "incomplete", "failed")
@@ -77,10 +78,15 @@ def running(**sections: Any) -> Iterator[Running]:
 
 @contextmanager
 def serving(
-    config: Config, upstream: ReplayServer, *, telemetry: Telemetry | None = None
+    config: Config,
+    upstream: ReplayServer,
+    *,
+    telemetry: Telemetry | None = None,
+    listener: socket.socket | None = None,
+    siblings: Siblings | None = None,
 ) -> Iterator[Running]:
-    gateway = Gateway(config, telemetry=telemetry, eager=True)
-    listener = socket.create_server(("127.0.0.1", 0))
+    gateway = Gateway(config, telemetry=telemetry, eager=True, siblings=siblings)
+    listener = listener or socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
         uvicorn.Config(
             gateway,

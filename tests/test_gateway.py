@@ -108,9 +108,22 @@ def test_a_conversation_by_previous_response_id(
     sent = gateway.upstream.seen[-1].json()
     said = [words(item) for item in sent.get("input") or sent["messages"]]
     assert said == ["one", "one", "two", "two", "three"]
+    for response, previous in ((first, None), (second, first["id"]), (third, second["id"])):
+        assert response["previous_response_id"] == previous, "though the upstream was not told"
     assert "previous_response_id" not in sent
     shown = client.get(f"/responses/{second['id']}").json()
     assert (shown["id"], shown["previous_response_id"]) == (second["id"], first["id"])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_event_and_an_unstored_answer_name_what_they_continue(client: httpx.Client, model: str) -> None:
+    first = ask(client, body(f"{model}-echo", input="one"))["id"]
+    request = body(f"{model}-echo", input="two", previous_response_id=first, store=False)
+    assert ask(client, request)["previous_response_id"] == first
+    events = Decoder().feed(client.post("/responses", json={**request, "stream": True}).content)
+    responses = [event["response"] for event in events if "response" in event]
+    assert len(responses) == 3
+    assert {response["previous_response_id"] for response in responses} == {first}
 
 
 def test_what_is_not_to_be_stored_cannot_be_continued(client: httpx.Client) -> None:

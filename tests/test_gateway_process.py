@@ -169,6 +169,15 @@ def test_workers_share_an_address_and_a_store(tmp_path: Path) -> None:
             for response_id in made:
                 assert httpx.get(f"{url}/v1/responses/{response_id}", trust_env=False).status_code == 200
                 assert ask(url, previous_response_id=response_id).status_code == 200
+            for _ in range(4):  # whichever worker is asked
+                fault = {"penstock_fault": "stall@9"}
+                running = ask(url, background=True, metadata=fault).json()["id"]
+                place = f"{url}/v1/responses/{running}"
+                assert httpx.get(place, trust_env=False).json()["status"] == "in_progress"
+                assert httpx.post(f"{place}/cancel", trust_env=False).json()["status"] == "cancelled"
+            figures = [httpx.get(f"{url}/metrics", trust_env=False).text for _ in range(4)]
+            count = 'penstock_requests_total{route="/v1/responses",status="200"} 16'
+            assert all(count in text for text in figures)
             process.terminate()
             assert process.wait(15) == 0
 

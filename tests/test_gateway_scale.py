@@ -108,9 +108,10 @@ def test_clients_that_never_read_pause_the_upstream_and_cost_little(kind: str, b
         before = served.state()
         clients = list(begin(served, requests))
         paused = settles(lambda: upstream.waiting == STREAMS and upstream.still(0.5), 60)
-        grown = served.state()["rss"] - before["rss"]
+        grown, waiting = served.state()["rss"] - before["rss"], served.buffered()
         for client in clients:
             reset(client)
         assert paused is not None, upstream.waiting
+        assert 0 < waiting < STREAMS * 128 * 1024
         assert grown < STREAMS * (256 * 1024 + LARGEST_EVENT + OWN_BUFFER[kind]), grown / STREAMS
         assert settles(lambda: served.state()["active"] == len(upstream.streams) == 0, 20) is not None

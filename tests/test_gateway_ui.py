@@ -135,7 +135,7 @@ async def test_the_page_shows_what_runs_and_what_ran(browser: str, gateway: Runn
         assert "failed" in ends
         assert (await page.run("document.getElementById('first').textContent")).startswith("≤")
         await page.run("document.querySelector('#streams tbody tr').click()")
-        points = await page.until("document.querySelector('#timeline polyline').getAttribute('points')")
+        points = await page.until("document.querySelector('#timeline polyline')?.getAttribute('points')")
         assert points.count(",") > 5
         assert "replay-text+rate=30, running" in await page.run(
             "document.getElementById('title').textContent"

@@ -64,6 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="check the configuration and do nothing else")
     parser.add_argument("--until-eof", action="store_true", help="stop when standard input ends")
     parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--place", help=argparse.SUPPRESS)
     parser.epilog = EXAMPLE + (parser.epilog or "")
 
 
@@ -88,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         listener = bind(config) if args.fd is None else socket.socket(fileno=args.fd)
         stack.callback(listener.close)
         if args.fd is not None:
-            run_worker(config, listener, read)
+            run_worker(config, listener, read, place=args.place)
         elif config.listen.workers > 1:
             listener.listen(2_048)
             _announce(config, listener)

@@ -71,6 +71,11 @@ class Question:
     """The input's digests, where there are replicas to choose from."""
 
     @property
+    def recalled(self) -> str | None:
+        """The response that it continues, where the gateway alone knows that."""
+        return self.body["previous_response_id"] if self.history is not None else None
+
+    @property
     def model(self) -> str:
         """The model by the client's name."""
         model: str = self.body["model"]

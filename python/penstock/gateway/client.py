@@ -166,6 +166,11 @@ class Answer:
         if connection is not None:
             connection.abort()
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that have come and were not read."""
+        return self._size
+
     # What the connection calls.
 
     def push(self, data: bytes) -> None:
@@ -252,6 +257,11 @@ class _Connection(asyncio.Protocol):
         self.open = False
         self._answer = None
         self.transport.abort()
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of an answer that were not read."""
+        return 0 if self._answer is None else self._answer.waiting
 
     # asyncio calls these.
 
@@ -357,6 +367,11 @@ class Endpoint:
     def connections(self) -> int:
         """How many are open, free ones included."""
         return len(self._all)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have come from there and were not read, as those they are for do not read them."""
+        return sum(connection.waiting for connection in self._all)
 
     async def request(
         self,

@@ -178,6 +178,8 @@ class Exchange:
         else:
             whole = _parsed(body)
             _refuse_error(whole)
+        if self._question.recalled is not None:
+            whole["previous_response_id"] = self._question.recalled
         self._record.usage = whole.get("usage")
         if self._hooks:
             try:
@@ -186,7 +188,7 @@ class Exchange:
             except GuardFailed as refusal:
                 raise ApiError(502, str(refusal), code=refusal.code) from None
         kept = await self._keep(asked, whole)
-        if kept is not None or source != self._api or self._hooks:
+        if kept is not None or source != self._api or self._hooks or self._question.recalled is not None:
             body = orjson.dumps(kept or whole)
         rewriter = self._gateway.seals.outward(self._tenant.name, asked.upstream)
         await send_json(send, 200, body if rewriter is None else rewriter.message(body), self._all(asked))
@@ -195,7 +197,8 @@ class Exchange:
     async def _stream(self, send: Send, asked: Asked, leaving: Leaving) -> str:
         gateway, record, answer = self._gateway, self._record, asked.answer
         course = await self._begin(send, asked)
-        relay, outlet = course.relay, gateway.outlet(self._tenant.name, asked.upstream, self._hooks)
+        relay, recalled = course.relay, self._question.recalled
+        outlet = gateway.outlet(self._tenant.name, asked.upstream, self._hooks, recalled)
         deadlines = Deadlines(answer, gateway.config.limits, leaving.stall, started=record.started)
         tally = Tally(gateway.ledger, record, relay)
         flow = Flow(
@@ -241,7 +244,11 @@ class Exchange:
     async def _release(self, asked: Asked, course: Course) -> bytes:
         """The terminal event, once all that is to happen before a client sees it has happened."""
         final = course.relay.snapshot() or {}
+        if self._question.recalled is not None:
+            final["previous_response_id"] = self._question.recalled
         members = await self._hooks.usage(final)
+        if members:
+            final["usage"] = {**(final.get("usage") or {}), **members}
         await self._hooks.complete(final)
         await self._keep(asked, final)
         return course.relay.release(usage=members or None)

@@ -21,6 +21,7 @@ from .metrics import exposition
 from .outlet import Outlet, Seals, load_hooks
 from .records import Ledger, Record
 from .routing import Api, Router
+from .siblings import Siblings, is_alone, summed
 from .stored import Stored
 from .tenants import Tenant, Tenants, key_of
 
@@ -52,6 +53,7 @@ class Gateway:
         telemetry: by default the process's own, if the configuration asks for it.
         eager: whether the server's `send` may be begun outside a task, as uvicorn's may: see
             `penstock.gateway.eager`.
+        siblings: the other workers, where the gateway has several.
     """
 
     def __init__(
@@ -61,10 +63,12 @@ class Gateway:
         store: ConversationStore | None = None,
         telemetry: Telemetry | None = None,
         eager: bool = False,
+        siblings: Siblings | None = None,
     ) -> None:
         self.config = config
         self.eager = eager
-        self.ledger = Ledger()
+        self.siblings = siblings or Siblings()
+        self.ledger = Ledger(self.siblings.own, self.siblings.workers)
         self.tenants = Tenants(config.keys)
         self.router = Router(config.upstreams)
         self.hooks = load_hooks(config)
@@ -125,6 +129,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await self.broadcasts.aclose()
+        self.siblings.close()
         for upstream in self.router.upstreams:
             upstream.endpoint.close()
         await self.history.store.close()
@@ -135,9 +140,9 @@ class Gateway:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def outlet(self, tenant: str, upstream: Upstream, hooks: Hooks) -> Outlet:
-        """The client's side of one stream."""
-        return Outlet(hooks, self.seals.outward(tenant, upstream))
+    def outlet(self, tenant: str, upstream: Upstream, hooks: Hooks, previous: str | None) -> Outlet:
+        """The client's side of one stream, which continues a response that the upstream knows nothing of."""
+        return Outlet(hooks, self.seals.outward(tenant, upstream), previous)
 
     def close(self, record: Record, terminal: str) -> None:
         """A stream is over: count it and say so once in the log."""
@@ -172,6 +177,8 @@ class Gateway:
             if not status:
                 mistake = ApiError(500, "The gateway made a mistake.", code="internal_error")
                 await send_json(sending, 500, mistake.body, headers)
+        if is_alone(request):
+            return  # whom the client has asked counts it
         self.ledger.requests[_known(request.path), status] += 1
         if not request.recorded:
             seconds = round(time.monotonic() - began, 6)
@@ -215,6 +222,8 @@ class Gateway:
         if not self.config.telemetry.metrics:
             raise ApiError(404, "No such route.", code="unknown_url")
         body = exposition(self.ledger, self.router.upstreams)
+        if not is_alone(request):
+            body = summed([body, *await self.siblings.all(request)])
         await send_body(send, 200, body, b"text/plain; version=0.0.4; charset=utf-8", headers)
 
     async def _page(self, request: Request, send: Send, headers: Headers) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .records import Histogram, Ledger
@@ -13,7 +13,7 @@ __all__ = ["exposition"]
 Labels = dict[str, object]
 
 
-def exposition(ledger: Ledger, upstreams: Iterable[Upstream], buffered: int = 0) -> bytes:
+def exposition(ledger: Ledger, upstreams: Sequence[Upstream]) -> bytes:
     """Every figure with its help and type, in text format 0.0.4."""
     lines = [
         *_family("penstock_active_streams", "gauge", "Streams that run.", [({}, len(ledger.active))]),
@@ -35,7 +35,10 @@ def exposition(ledger: Ledger, upstreams: Iterable[Upstream], buffered: int = 0)
         ),
         *_family("penstock_events_total", "counter", "Events forwarded.", [({}, ledger.events)]),
         *_family("penstock_bytes_total", "counter", "Bytes of streams forwarded.", [({}, ledger.bytes)]),
-        *_family("penstock_buffered_bytes", "gauge", "Bytes that wait for their clients.", [({}, buffered)]),
+        *_family(
+            "penstock_buffered_bytes", "gauge", "Bytes of upstreams that wait until their clients read.",
+            [({}, sum(upstream.endpoint.waiting for upstream in upstreams))],
+        ),
         *_family(
             "penstock_upstream_streams", "gauge", "Requests that an upstream works on.",
             [({"upstream": upstream.name}, upstream.active) for upstream in upstreams],

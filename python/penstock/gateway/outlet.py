@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
 
 from penstock._penstock import Decoder, write_events, write_sse
 from penstock.errors import InvalidResponseId
@@ -21,24 +24,33 @@ if TYPE_CHECKING:
 __all__ = ["Outlet", "Seals", "load_hooks"]
 
 
+_NO_PREVIOUS: Final = re.compile(rb'"previous_response_id"\s*:\s*null')
+"""Cannot be part of a text: its quotes would be escaped there."""
+
+
 class Outlet:
     """What frames go through last, after all that must see the upstream's own.
 
     Args:
         hooks: of this stream.
         rewriter: seals its ids; None to leave them.
+        previous: the response that it continues, where the upstream was not told and says that it is none.
     """
 
-    __slots__ = ("_hooks", "_rewriter", "plain")
+    __slots__ = ("_hooks", "_link", "_rewriter", "plain")
 
-    def __init__(self, hooks: Hooks, rewriter: IdRewriter | None) -> None:
+    def __init__(self, hooks: Hooks, rewriter: IdRewriter | None, previous: str | None = None) -> None:
         self._hooks = hooks
         self._rewriter = rewriter
-        self.plain = rewriter is None and not hooks.watches_events
+        self._link = None if previous is None else b'"previous_response_id":' + orjson.dumps(previous)
+        self.plain = rewriter is None and previous is None and not hooks.watches_events
         """Whether nothing is done, so that frames need not come here."""
 
     async def put(self, frames: bytes) -> bytes:
         """Whole frames as the client gets them. Raises `GuardFailed`."""
+        if self._link is not None and b'"previous_response_id"' in frames:
+            link = self._link
+            frames = _NO_PREVIOUS.sub(lambda _: link, frames)
         if self._hooks.watches_events and frames:
             decoder = Decoder()
             edited = await self._hooks.edit(decoder.feed(frames))

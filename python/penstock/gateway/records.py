@@ -9,18 +9,22 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Final
 
 from penstock._penstock import Decoder, Relay
 
 from .routing import Api
 
-__all__ = ["Histogram", "Ledger", "Record", "Tally", "ending"]
+__all__ = ["Histogram", "Ledger", "Record", "Tally", "ending", "state"]
 
 KEPT: Final = 200
 """Ended streams that the live page can still show."""
+
+SHOWN: Final = 50
+"""Of those the page lists so many."""
 
 MAX_TIMELINE: Final = 240
 """Points of one stream's timeline; a longer stream's are thinned by half, again and again."""
@@ -136,9 +140,13 @@ def ending(terminal: str | None) -> str:
 
 
 class Ledger:
-    """All records and all figures of one process."""
+    """All records and all figures of one process.
 
-    def __init__(self) -> None:
+    Args:
+        own, workers: this process's place among how many, so that no two give a number twice.
+    """
+
+    def __init__(self, own: int = 0, workers: int = 1) -> None:
         self.active: dict[int, Record] = {}
         self.ended: deque[Record] = deque(maxlen=KEPT)
         self.terminals: Counter[tuple[str, str]] = Counter()
@@ -160,7 +168,8 @@ class Ledger:
         self.overhead = Histogram(
             "penstock_overhead_seconds", "From the arrival of an upstream's bytes to their sending.", MICROS
         )
-        self._numbers = 0
+        self._numbers = own
+        self._step = workers
 
     def open(
         self,
@@ -173,7 +182,7 @@ class Ledger:
         parent: bytes = b"",
     ) -> Record:
         """Begin a stream's record; `parent` is the client's `traceparent`."""
-        self._numbers += 1
+        self._numbers += self._step
         record = Record(self._numbers, request_id, tenant, model, api, transport)
         record.traceparent = parent.decode("latin-1") or None
         self.active[record.number] = record
@@ -229,31 +238,22 @@ class Ledger:
         """A record by its number, running or lately ended."""
         return self.active.get(number) or next((one for one in self.ended if one.number == number), None)
 
-    def state(self) -> dict[str, Any]:
-        """The live page's view of it all."""
+    def figures(self) -> dict[str, Any]:
+        """What the live page shows of this process, in a form that can be summed."""
+        terminals: Counter[str] = Counter()
+        for (reason, _), count in self.terminals.items():
+            terminals[reason] += count
         return {
-            "time": time.time(),
             "active": [record.summary() for record in self.active.values()][-KEPT:],
             "active_streams": len(self.active),
-            "ended": [record.summary() for record in list(self.ended)[-50:]][::-1],
+            "ended": [record.summary() for record in list(self.ended)[-SHOWN:]],
             "events": self.events,
             "bytes": self.bytes,
             "output_tokens": sum(count for (_, kind), count in self.tokens.items() if kind == "output"),
-            "terminals": dict(_by_reason(self.terminals)),
-            "first_token": {
-                name: self.first_token.quantile(share) for name, share in (("p50", 0.5), ("p99", 0.99))
-            },
-            "overhead": {
-                name: self.overhead.quantile(share) for name, share in (("p50", 0.5), ("p99", 0.99))
-            },
+            "terminals": terminals,
+            "first_token": self.first_token.counts,
+            "overhead": self.overhead.counts,
         }
-
-
-def _by_reason(terminals: Counter[tuple[str, str]]) -> Iterator[tuple[str, int]]:
-    total: Counter[str] = Counter()
-    for (reason, _), count in terminals.items():
-        total[reason] += count
-    return iter(total.most_common())
 
 
 class Tally:
@@ -290,3 +290,36 @@ class Tally:
     def close(self, rest: int) -> None:
         """The stream's last `rest` bytes have been made."""
         self._ledger.rest(self._record, self._relay.events, self._size + rest)
+
+
+def state(workers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The live page's view of it all, from each worker's figures."""
+    terminals: Counter[str] = Counter()
+    for figures in workers:
+        terminals.update(figures["terminals"])
+    active = sorted((row for figures in workers for row in figures["active"]), key=itemgetter("began"))
+    ended = sorted((row for figures in workers for row in figures["ended"]), key=_ended_at)
+    summed = {
+        name: sum(figures[name] for figures in workers)
+        for name in ("active_streams", "events", "bytes", "output_tokens")
+    }
+    return {
+        **summed,
+        "time": time.time(),
+        "active": active[-KEPT:],
+        "ended": ended[-SHOWN:][::-1],
+        "terminals": dict(terminals.most_common()),
+        "first_token": _quantiles(SECONDS, [figures["first_token"] for figures in workers]),
+        "overhead": _quantiles(MICROS, [figures["overhead"] for figures in workers]),
+    }
+
+
+def _ended_at(row: Mapping[str, Any]) -> float:
+    return float(row["began"] + row["duration"])
+
+
+def _quantiles(bounds: tuple[float, ...], counts: Sequence[Sequence[int]]) -> dict[str, float | None]:
+    histogram = Histogram("", "", bounds)
+    histogram.counts = [sum(column) for column in zip(*counts, strict=True)]
+    histogram.count = sum(histogram.counts)
+    return {name: histogram.quantile(share) for name, share in (("p50", 0.5), ("p99", 0.99))}

@@ -21,6 +21,7 @@ import uvicorn
 from .config import Config, ConfigError
 from .gateway import Gateway
 from .logs import set_up
+from .siblings import Siblings
 
 __all__ = ["bind", "run_worker", "supervise"]
 
@@ -65,10 +66,17 @@ def run_worker(
     *,
     ready: Callable[[], None] = lambda: None,
     until_eof: bool = False,
+    place: str | None = None,
 ) -> None:
-    """Serve on a socket until SIGTERM or SIGINT; SIGHUP puts what `reload` returns in force."""
+    """Serve on a socket until SIGTERM or SIGINT; SIGHUP puts what `reload` returns in force.
+
+    Args:
+        place: one worker's among several, as `supervise` gives it out.
+    """
     set_up(config.telemetry.log)
-    gateway = Gateway(config, eager=True)
+    siblings, listeners = _placed(place)
+    listeners.append(listener)
+    gateway = Gateway(config, eager=True, siblings=siblings)
     server = _Server(
         uvicorn.Config(
             gateway,
@@ -103,7 +111,7 @@ def run_worker(
         if until_eof:
             stop = lambda: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
             threading.Thread(target=_drain_input, args=(stop,), daemon=True).start()
-        serving = loop.create_task(server.serve(sockets=[listener]))
+        serving = loop.create_task(server.serve(sockets=listeners))
         while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells nobody
             await asyncio.sleep(0.005)
         if server.started:
@@ -117,6 +125,16 @@ def run_worker(
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner, suppress(KeyboardInterrupt):
         runner.run(serve())
+
+
+def _placed(place: str | None) -> tuple[Siblings, list[socket.socket]]:
+    """The other workers, and the socket on which they reach this one."""
+    if place is None:
+        return Siblings(), []
+    own, descriptor, ports = place.split(":")
+    return Siblings([int(port) for port in ports.split(",")], int(own)), [
+        socket.socket(fileno=int(descriptor))
+    ]
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -139,29 +157,32 @@ def supervise(listener: socket.socket, workers: int, arguments: list[str]) -> No
     """Run as many processes on one socket; signals go to all of them, one that dies is replaced.
 
     Args:
-        arguments: the worker's command line behind `penstock`; it gets `--fd` appended.
+        arguments: the worker's command line behind `penstock`; it gets `--fd` and `--place` appended.
     """
     command = [sys.executable, "-m", "penstock", *arguments, "--fd", str(listener.fileno())]
+    private = [socket.create_server(("127.0.0.1", 0), backlog=128) for _ in range(workers)]
+    ports = ",".join(str(one.getsockname()[1]) for one in private)
     stopping = False
 
-    def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL)  # noqa: S603
+    def start(own: int) -> subprocess.Popen[bytes]:
+        place, kept = f"{own}:{private[own].fileno()}:{ports}", [listener.fileno(), private[own].fileno()]
+        return subprocess.Popen([*command, "--place", place], pass_fds=kept, stdin=subprocess.DEVNULL)  # noqa: S603
 
     def tell(number: int, _frame: object) -> None:
         nonlocal stopping
         stopping = stopping or number != signal.SIGHUP
-        for worker in running:
+        for worker in running.values():
             with suppress(ProcessLookupError):
                 worker.send_signal(number)
 
-    running = [start() for _ in range(workers)]
+    running = {own: start(own) for own in range(workers)}
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, tell)
     while running:
         time.sleep(0.1)
-        for worker in [worker for worker in running if worker.poll() is not None]:
-            running.remove(worker)
+        for own, worker in [(own, worker) for own, worker in running.items() if worker.poll() is not None]:
+            del running[own]
             if not stopping:
                 log.error("worker", extra={"facts": {"pid": worker.pid, "status": worker.returncode}})
                 time.sleep(RESTART_SECONDS)
-                running.append(start())
+                running[own] = start(own)

@@ -11,6 +11,7 @@ from .background import EVENT_STREAM, show, watch
 from .client import ConnectError, UpstreamCut
 from .history import not_found, with_ids
 from .http import ApiError, Request, Send, send_json
+from .siblings import is_alone, pass_through
 
 if TYPE_CHECKING:
     from .client import Headers
@@ -51,9 +52,12 @@ class Stored:
         if broadcast is not None and not broadcast.ended:
             await show(send, broadcast, self._headers)
             return
+        if streams and await self._elsewhere(send):
+            return
         turn = await gateway.history.turn(self._tenant.name, response_id)
         if turn is None:
-            await self._pass_on(send, response_id, "")
+            if streams or not await self._elsewhere(send):
+                await self._pass_on(send, response_id, "")
         elif streams:
             await self._stream(send, turn.response)
         else:
@@ -115,11 +119,15 @@ class Stored:
             await self._pass_on(send, response_id, "")
 
     async def _cancel(self, send: Send, response_id: str) -> None:
-        running = self._gateway.running.get((self._tenant.name, response_id))
+        sealed = self._gateway.seals.open(self._tenant.name, response_id)
+        own = response_id if sealed is None else sealed[1]
+        running = self._gateway.running.get((self._tenant.name, own))
         if running is not None:
             snapshot = running.snapshot()
             running.cancel()
             await send_json(send, 200, {**snapshot, "status": "cancelled"}, self._headers)
+            return
+        if await self._elsewhere(send):
             return
         turn = await self._gateway.history.turn(self._tenant.name, response_id)
         if turn is None:
@@ -128,6 +136,19 @@ class Stored:
             await send_json(
                 send, 200, bytes(turn.response), self._headers
             )  # it is over: nothing is left to cancel
+
+    async def _elsewhere(self, send: Send) -> bool:
+        """Let the worker answer in which the response runs, or ran; whether there is one.
+
+        Raises `ApiError` 404 where another worker asks: it can look into the store itself.
+        """
+        if is_alone(self._request):
+            raise not_found(404)
+        answer = await self._gateway.siblings.find(self._request)
+        if answer is None:
+            return False
+        await pass_through(self._request, answer, send, self._headers)
+        return True
 
     async def _pass_on(self, send: Send, response_id: str, action: str) -> None:
         """Ask the upstream that keeps the response, or the only one that keeps any; 404 without one."""
