@@ -100,7 +100,7 @@ async def tab(browser: str, url: str) -> AsyncIterator[Page]:
         async with connect(made["webSocketDebuggerUrl"], max_size=None, proxy=None) as socket:
             page = Page(socket)
             await page.call("Runtime.enable")
-            await page.until("document.readyState === 'complete'")
+            await page.until("location.href !== 'about:blank' && document.readyState === 'complete'")
             yield page
         await client.get(f"{browser}/json/close/{made['id']}")
 
