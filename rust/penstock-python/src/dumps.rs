@@ -6,8 +6,8 @@
 
 #![allow(unsafe_code, reason = "characters are read in place")]
 
-use std::cmp::Ordering;
-use std::rc::Rc;
+mod fault;
+mod shape;
 
 use penstock::json::{Out, write_float, write_latin1, write_utf16, write_utf32};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -16,7 +16,8 @@ use pyo3::prelude::*;
 use pyo3::types::string::PyStringData;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
-use crate::errors::construct;
+use fault::{Fault, Step, Written};
+use shape::{Shape, Shapes};
 
 /// How deep lists and dicts may nest, as everywhere in penstock.
 const DEPTH: usize = 128;
@@ -28,124 +29,30 @@ pub(crate) fn dump<O: Out>(
     allow_nan: bool,
     out: &mut O,
 ) -> PyResult<()> {
-    let mut writer = Writer { out, allow_nan, values: Vec::new(), shapes: Vec::new(), depth };
+    let mut writer = Writer { out, allow_nan, shapes: Shapes::default(), depth };
     writer.value(object).map_err(|fault| fault.raise(object.py()))
 }
-
-/// Why an object has no text, and where it stands, the innermost step first.
-struct Fault<'py> {
-    what: What<'py>,
-    path: Vec<Step<'py>>,
-}
-
-enum What<'py> {
-    /// One of the reasons of `UnhashableItem`, with words for it.
-    Reason(&'static str, String),
-    /// What the object's own code raised.
-    Raised(PyErr),
-    /// Containers nest too deep; these are they, the innermost first.
-    Deep(Vec<Bound<'py, PyAny>>),
-}
-
-enum Step<'py> {
-    Index(usize),
-    Key(Bound<'py, PyAny>),
-}
-
-impl From<PyErr> for Fault<'_> {
-    #[cold]
-    fn from(error: PyErr) -> Self {
-        Self { what: What::Raised(error), path: Vec::new() }
-    }
-}
-
-impl<'py> Fault<'py> {
-    #[cold]
-    fn new(reason: &'static str, words: String) -> Self {
-        Self { what: What::Reason(reason, words), path: Vec::new() }
-    }
-
-    #[cold]
-    fn at(mut self, step: Step<'py>) -> Self {
-        self.path.push(step);
-        self
-    }
-
-    #[cold]
-    fn raise(mut self, py: Python<'py>) -> PyErr {
-        let (reason, words) = match self.what {
-            What::Raised(error) => return error,
-            What::Reason(reason, words) => (reason, words),
-            What::Deep(mut open) => match first_return(&mut open) {
-                Some(place) => {
-                    self.path.drain(..self.path.len().saturating_sub(place));
-                    ("cycle", "a container holds itself".to_owned())
-                }
-                None => ("depth", format!("containers nest deeper than {DEPTH} levels")),
-            },
-        };
-        let path: String = self.path.iter().rev().map(Step::text).collect();
-        construct(py, "UnhashableItem", &words, |fields| {
-            fields.set_item("reason", reason)?;
-            fields.set_item("path", path)
-        })
-    }
-}
-
-/// The place, counted from outside, of the first container that is one of those around it.
-fn first_return(open: &mut [Bound<'_, PyAny>]) -> Option<usize> {
-    open.reverse();
-    open.iter().enumerate().position(|(place, inner)| open.iter().take(place).any(|outer| outer.is(inner)))
-}
-
-impl Step<'_> {
-    fn text(&self) -> String {
-        match self {
-            Self::Index(index) => format!("[{index}]"),
-            Self::Key(key) => {
-                let name = key.cast::<PyString>().map(|name| name.to_string_lossy().into_owned());
-                match name {
-                    Ok(name) if is_name(&name) => format!(".{name}"),
-                    _ => format!("[{}]", key.repr().map(|text| text.to_string()).unwrap_or_default()),
-                }
-            }
-        }
-    }
-}
-
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|letter| letter.is_alphanumeric() || letter == '_')
-}
-
-type Written<'py> = Result<(), Fault<'py>>;
 
 struct Writer<'a, 'py, O> {
     out: &'a mut O,
     allow_nan: bool,
-    /// Values of the dicts that are being written, the innermost dict's last.
-    values: Vec<Bound<'py, PyAny>>,
-    /// Of the dicts that were written, those to know again.
-    shapes: Vec<Rc<Shape<'py>>>,
+    shapes: Shapes<'py>,
     /// How many containers stand open.
     depth: usize,
 }
 
-/// The keys of a dict in its own order, and how they are written. Dicts of one list mostly have the same keys: not
-/// only equal ones, but the same objects, which are kept alive here so that no other takes their place in memory.
-struct Shape<'py> {
-    keys: Vec<Bound<'py, PyString>>,
-    /// The places of the keys in the order of the text, each with what stands before its value.
-    order: Vec<(usize, Vec<u8>)>,
-}
-
-/// How many shapes are kept, which are looked at one after the other.
-const SHAPES: usize = 8;
-
 impl<'py, O: Out> Writer<'_, 'py, O> {
+    #[inline(always)]
     fn value(&mut self, object: &Bound<'py, PyAny>) -> Written<'py> {
-        if let Ok(text) = object.cast::<PyString>() {
-            write_string(text, self.out)?;
-        } else if let Ok(dict) = object.cast::<PyDict>() {
+        match object.cast::<PyString>() {
+            Ok(text) => Ok(write_string(text, self.out)?),
+            Err(_) => self.other(object),
+        }
+    }
+
+    /// Writes what is no string.
+    fn other(&mut self, object: &Bound<'py, PyAny>) -> Written<'py> {
+        if let Ok(dict) = object.cast::<PyDict>() {
             self.dict(dict)?;
         } else if let Ok(list) = object.cast::<PyList>() {
             self.list(list)?;
@@ -201,17 +108,12 @@ impl<'py, O: Out> Writer<'_, 'py, O> {
         inside: impl FnOnce(&mut Self) -> Written<'py>,
     ) -> Written<'py> {
         if self.depth >= DEPTH {
-            return Err(Fault { what: What::Deep(vec![container.clone()]), path: Vec::new() });
+            return Err(Fault::deep(container));
         }
         self.depth += 1;
         let written = inside(self);
         self.depth -= 1;
-        written.map_err(|mut fault| {
-            if let What::Deep(open) = &mut fault.what {
-                open.push(container.clone());
-            }
-            fault
-        })
+        written.map_err(|fault| fault.inside(container))
     }
 
     fn list(&mut self, list: &Bound<'py, PyList>) -> Written<'py> {
@@ -272,21 +174,24 @@ impl<'py, O: Out> Writer<'_, 'py, O> {
             return Ok(());
         }
         self.within(dict.as_any(), |writer| {
-            let first = writer.values.len();
-            let written = match writer.shape(dict)? {
+            let first = writer.shapes.values();
+            let plain = dict.is_exact_instance_of::<PyDict>();
+            let shape = if plain { writer.shapes.gather(dict)? } else { None };
+            let written = match shape {
                 Some(shape) => writer.members(&shape, first),
                 None => writer.items(dict),
             };
-            writer.values.truncate(first);
+            writer.shapes.truncate(first);
             written
         })
     }
 
     /// Writes the members of a dict whose values were gathered from `first` on.
+    #[inline]
     fn members(&mut self, shape: &Shape<'py>, first: usize) -> Written<'py> {
         for (place, before) in &shape.order {
             self.out.write(before);
-            let Some(value) = self.values.get(first + place).cloned() else { break };
+            let Some(value) = self.shapes.take(first + place) else { break };
             self.value(&value).map_err(|fault| {
                 let key = shape.keys.get(*place).map(|key| key.clone().into_any());
                 fault.at(key.map_or(Step::Index(*place), Step::Key))
@@ -294,46 +199,6 @@ impl<'py, O: Out> Writer<'_, 'py, O> {
         }
         self.out.byte(b'}');
         Ok(())
-    }
-
-    /// Gathers the values of a dict and gives its shape; None if it is no plain dict, or not all keys are plain strings.
-    fn shape(&mut self, dict: &Bound<'py, PyDict>) -> Result<Option<Rc<Shape<'py>>>, Fault<'py>> {
-        if !dict.is_exact_instance_of::<PyDict>() {
-            return Ok(None);
-        }
-        let first = self.values.len();
-        let length = dict.len();
-        let mut known: Option<usize> = None;
-        let mut keys = Vec::new();
-        for (place, (key, value)) in dict.iter().enumerate() {
-            if place == 0 {
-                known = self.shapes.iter().position(|shape| {
-                    shape.keys.len() == length && shape.keys.first().is_some_and(|first| first.is(&key))
-                });
-            }
-            self.values.push(value);
-            if let Some(shape) = known.and_then(|known| self.shapes.get(known)) {
-                if shape.keys.get(place).is_some_and(|known| known.is(&key)) {
-                    continue;
-                }
-                // Another shape after all; what was passed over is the same.
-                keys.extend(shape.keys.iter().take(place).cloned());
-                known = None;
-            }
-            let Ok(key) = key.cast_into_exact::<PyString>() else { return Ok(None) };
-            keys.push(key);
-        }
-        if let Some(shape) = known.and_then(|known| self.shapes.get(known)) {
-            return Ok(Some(Rc::clone(shape)));
-        }
-        let shape = Rc::new(Shape::new(keys)?);
-        if self.values.len() - first <= 32 {
-            if self.shapes.len() == SHAPES {
-                self.shapes.pop();
-            }
-            self.shapes.insert(0, Rc::clone(&shape));
-        }
-        Ok(Some(shape))
     }
 
     /// Writes a dict by way of its `items()`, which Python sorts.
@@ -388,24 +253,12 @@ impl<'py, O: Out> Writer<'_, 'py, O> {
     }
 }
 
-impl<'py> Shape<'py> {
-    fn new(keys: Vec<Bound<'py, PyString>>) -> PyResult<Self> {
-        let mut sorted: Vec<(usize, &Bound<'py, PyString>)> = keys.iter().enumerate().collect();
-        sorted.sort_by(|(_, one), (_, other)| compare(one, other));
-        let mut order = Vec::with_capacity(sorted.len());
-        for (number, (place, key)) in sorted.into_iter().enumerate() {
-            let mut before = if number == 0 { b"{".to_vec() } else { b", ".to_vec() };
-            write_string(key, &mut before)?;
-            before.extend_from_slice(b": ");
-            order.push((place, before));
-        }
-        Ok(Self { keys, order })
-    }
-}
-
 /// Writes a string, whatever is in it.
-#[inline]
 fn write_string(text: &Bound<'_, PyString>, out: &mut impl Out) -> PyResult<()> {
+    if let Some(ascii) = compact_ascii(text) {
+        write_latin1(ascii, out);
+        return Ok(());
+    }
     // SAFETY: strings never change; the characters are read before anything else can run.
     match unsafe { text.data() }? {
         PyStringData::Ucs1(text) => write_latin1(text, out),
@@ -415,26 +268,25 @@ fn write_string(text: &Bound<'_, PyString>, out: &mut impl Out) -> PyResult<()> 
     Ok(())
 }
 
-/// Compares two strings by their code points.
-#[inline]
-fn compare(one: &Bound<'_, PyString>, other: &Bound<'_, PyString>) -> Ordering {
-    // SAFETY: as above.
-    let (Ok(one), Ok(other)) = (unsafe { one.data() }, unsafe { other.data() }) else {
-        return Ordering::Equal;
-    };
-    match (one, other) {
-        (PyStringData::Ucs1(one), PyStringData::Ucs1(other)) => one.cmp(other),
-        (one, other) => points(one).cmp(points(other)),
+/// The characters of an ASCII string, as most are, without a call.
+#[cfg(not(any(Py_3_14, Py_LIMITED_API)))]
+#[inline(always)]
+fn compact_ascii<'a>(text: &'a Bound<'_, PyString>) -> Option<&'a [u8]> {
+    let raw = text.as_ptr();
+    // SAFETY: the object is a string. The characters of a compact one stand behind its head, never change, and live as
+    // long as it does.
+    unsafe {
+        (ffi::PyUnicode_IS_COMPACT_ASCII(raw) != 0).then(|| {
+            let length = ffi::PyUnicode_GET_LENGTH(raw).cast_unsigned();
+            std::slice::from_raw_parts(ffi::PyUnicode_DATA(raw).cast::<u8>(), length)
+        })
     }
 }
 
-/// The code points of a string. Units of two bytes are whole code points: the string has none above U+FFFF.
-fn points(text: PyStringData<'_>) -> Box<dyn Iterator<Item = u32> + '_> {
-    match text {
-        PyStringData::Ucs1(text) => Box::new(text.iter().map(|&point| u32::from(point))),
-        PyStringData::Ucs2(text) => Box::new(text.iter().map(|&point| u32::from(point))),
-        PyStringData::Ucs4(text) => Box::new(text.iter().copied()),
-    }
+#[cfg(any(Py_3_14, Py_LIMITED_API))]
+#[inline(always)]
+fn compact_ascii<'a>(_text: &'a Bound<'_, PyString>) -> Option<&'a [u8]> {
+    None
 }
 
 /// The decimal digits of a number.

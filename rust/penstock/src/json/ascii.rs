@@ -38,27 +38,74 @@ impl Out for Vec<u8> {
 const LONG: usize = 64;
 
 /// How many bytes at the start of `text` stand for themselves inside an ASCII string.
-#[inline]
+#[inline(always)]
 pub(crate) fn plain_prefix(text: &[u8]) -> usize {
-    if text.len() < LONG { Plain(text).count::<16>() } else { dispatch(Plain(text)) }
+    if text.len() >= LONG {
+        return dispatch(Plain(text));
+    }
+    if text.len() >= 16 {
+        return Plain(text).count::<16>();
+    }
+    // The first and the last bytes, which are all there are.
+    let is_plain = if let (Some(head), Some(tail)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        is_plain_word(u64::from_le_bytes(*head)) && is_plain_word(u64::from_le_bytes(*tail))
+    } else if let (Some(head), Some(tail)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        let (head, tail) = (u32::from_le_bytes(*head), u32::from_le_bytes(*tail));
+        is_plain_word(u64::from(head) | u64::from(tail) << 32)
+    } else {
+        false
+    };
+    if is_plain { text.len() } else { first_special(text) }
+}
+
+/// Whether all eight bytes stand for themselves.
+#[inline(always)]
+const fn is_plain_word(word: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    /// Not 0 if a byte is below `least`, which is 0x80 at most, and perhaps if a byte has its high bit set.
+    const fn below(word: u64, least: u64) -> u64 {
+        word.wrapping_sub(ONES * least) & !word
+    }
+
+    let quote = below(word ^ (ONES * b'"' as u64), 1);
+    let backslash = below(word ^ (ONES * b'\\' as u64), 1);
+    // Adding one carries U+007F into the high bit.
+    (word | word.wrapping_add(ONES) | below(word, 0x20) | quote | backslash) & HIGHS == 0
 }
 
 struct Plain<'a>(&'a [u8]);
 
 impl Plain<'_> {
+    /// Of a text of `WIDTH` bytes or more.
     #[inline(always)]
     fn count<const WIDTH: usize>(self) -> usize {
+        let Self(text) = self;
         let mut count = 0;
-        // Whole chunks are judged at once, which the compiler turns into wide compares.
-        for chunk in self.0.chunks_exact(WIDTH) {
-            if chunk.iter().fold(false, |found, &byte| found | !is_plain(byte)) {
-                break;
+        for chunk in text.as_chunks::<WIDTH>().0 {
+            if !is_all_plain(chunk) {
+                return count + first_special(chunk);
             }
             count += WIDTH;
         }
-        let rest = self.0.get(count..).unwrap_or_default();
-        count + rest.iter().position(|&byte| !is_plain(byte)).unwrap_or(rest.len())
+        // What is left is judged together with some bytes before it, as one chunk more.
+        match text.last_chunk::<WIDTH>() {
+            Some(last) if is_all_plain(last) => text.len(),
+            _ => count + first_special(text.get(count..).unwrap_or_default()),
+        }
     }
+}
+
+/// Where the first byte stands that does not stand for itself, or the length.
+#[inline(always)]
+fn first_special(text: &[u8]) -> usize {
+    text.iter().position(|&byte| !is_plain(byte)).unwrap_or(text.len())
+}
+
+/// Whether all bytes stand for themselves; judged at once, which the compiler turns into wide compares.
+#[inline(always)]
+fn is_all_plain<const WIDTH: usize>(chunk: &[u8; WIDTH]) -> bool {
+    !chunk.iter().fold(false, |found, &byte| found | !is_plain(byte))
 }
 
 impl Task for Plain<'_> {
@@ -354,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_special_byte_is_found_at_every_place() {
-        for length in [1, 31, 32, 33, 63, 64, 65, 130, 200] {
+        for length in [1, 3, 4, 5, 7, 8, 9, 15, 16, 31, 32, 33, 63, 64, 65, 127, 130, 200] {
             for place in 0..length {
                 for special in [b'"', b'\\', 0x1f, 0x7f, 0x80, 0xff] {
                     let mut bytes = vec![b'a'; length];
