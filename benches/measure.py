@@ -50,6 +50,7 @@ class Measure:
         *,
         reference: Pass | None = None,
         per: int = 1,
+        reference_per: int | None = None,
     ) -> Any:
         """Time passes of `run`, each beside one of `reference`, and note the figures for the report.
 
@@ -60,6 +61,8 @@ class Measure:
             run: one pass over the input.
             reference: what `run` takes turns with.
             per: how many events one pass handles; the figures are for one.
+            reference_per: the same of the reference, where that is another number: what takes microseconds is
+                timed a hundred times in a row, or the figure would be that of the clock.
 
         Returns:
             What the last pass returned.
@@ -88,10 +91,11 @@ class Measure:
         times: list[float] = self.benchmark.stats.stats.data
         figures: dict[str, Any] = {"time": median(times) / per, "best": min(times) / per}
         if references:
-            pairs = list(zip(times, references, strict=True))
-            figures["reference"] = median(references) / per
+            each = reference_per or per
+            pairs = [(time / per, beside / each) for time, beside in zip(times, references, strict=True)]
+            figures["reference"] = median(references) / each
             figures["ratio"] = median(time / beside for time, beside in pairs)
-            figures["difference"] = median(time - beside for time, beside in pairs) / per
+            figures["difference"] = median(time - beside for time, beside in pairs)
         self.benchmark.extra_info.update(
             row=row.key,
             source=source,
