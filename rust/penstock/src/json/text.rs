@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::json::RawStr;
-use crate::simd::string_stop;
+use crate::simd::{Backend, Task, dispatch, string_stop};
 
 impl<'a> RawStr<'a> {
     /// The characters as WTF-8, borrowed where nothing had to be decoded.
@@ -205,21 +205,17 @@ fn code_unit(text: &[u8]) -> (u32, &[u8]) {
 /// Appends WTF-8 `text` as the inside of a JSON string: the short escapes, `\u00xx` for other controls, `\udxxx`
 /// for lone surrogates, everything else as it is.
 pub fn push_escaped(text: &[u8], out: &mut Vec<u8>) {
-    if string_stop(text, 0) == (text.len(), true) {
-        return out.extend_from_slice(text);
-    }
-    let mut plain_from = 0;
-    for (at, &byte) in text.iter().enumerate() {
-        let second = text.get(at + 1).copied().unwrap_or_default();
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' && !(byte == 0xed && second >= 0xa0) {
-            continue;
+    let mut rest = text;
+    loop {
+        let (stop, ascii) = if rest.len() < LONG { string_stop(rest, 0) } else { dispatch(Stop(rest)) };
+        let (plain, special) = rest.split_at(stop);
+        if ascii {
+            out.extend_from_slice(plain);
+        } else {
+            push_wide(plain, out);
         }
-        if at < plain_from {
-            continue;
-        }
-        out.extend_from_slice(text.get(plain_from..at).unwrap_or_default());
-        plain_from = at + 1;
-        match byte {
+        let Some((&special, after)) = special.split_first() else { return };
+        match special {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
             b'\n' => out.extend_from_slice(b"\\n"),
@@ -227,12 +223,36 @@ pub fn push_escaped(text: &[u8], out: &mut Vec<u8>) {
             b'\t' => out.extend_from_slice(b"\\t"),
             0x08 => out.extend_from_slice(b"\\b"),
             0x0c => out.extend_from_slice(b"\\f"),
-            0xed => {
-                let third = text.get(at + 2).copied().unwrap_or(0x80);
-                push_hex(0xd000 | u32::from(second & 0x3f) << 6 | u32::from(third & 0x3f), out);
-                plain_from = at + 3;
-            }
             control => push_hex(u32::from(control), out),
+        }
+        rest = after;
+    }
+}
+
+/// Texts at least this long are worth choosing the widest instructions for.
+const LONG: usize = 64;
+
+/// Finds the first character that needs an escape.
+struct Stop<'a>(&'a [u8]);
+
+impl Task for Stop<'_> {
+    type Output = (usize, bool);
+
+    #[inline(always)]
+    fn run<B: Backend>(self) -> Self::Output {
+        B::string_stop(self.0, 0)
+    }
+}
+
+/// Appends WTF-8 in which nothing but surrogates needs an escape.
+fn push_wide(text: &[u8], out: &mut Vec<u8>) {
+    let mut plain_from = 0;
+    // U+D000 and above begin with this byte; few texts have it.
+    for at in memchr::memchr_iter(0xed, text) {
+        if let Some(&[second @ 0xa0..=0xff, third]) = text.get(at + 1..at + 3) {
+            out.extend_from_slice(text.get(plain_from..at).unwrap_or_default());
+            push_hex(0xd000 | u32::from(second & 0x3f) << 6 | u32::from(third & 0x3f), out);
+            plain_from = at + 3;
         }
     }
     out.extend_from_slice(text.get(plain_from..).unwrap_or_default());
@@ -253,6 +273,34 @@ mod tests {
 
     fn raw(text: &[u8]) -> RawStr<'_> {
         Cursor::new(text).string().unwrap()
+    }
+
+    #[test]
+    fn escapes_stand_wherever_they_are_needed() {
+        for length in [1, 2, 15, 16, 17, 63, 64, 65, 130] {
+            for place in 0..length {
+                for (special, escape) in [
+                    ("\"", "\\\""),
+                    ("\\", "\\\\"),
+                    ("\n", "\\n"),
+                    ("\u{1f}", "\\u001f"),
+                    ("\u{7f}", "\u{7f}"),
+                    ("\u{e9}", "\u{e9}"),
+                    ("\u{d7ff}", "\u{d7ff}"),
+                    ("\u{10000}\"", "\u{10000}\\\""),
+                ] {
+                    let around = |middle| ["a".repeat(place), middle, "b".repeat(length - place)].concat();
+                    let mut out = Vec::new();
+                    push_escaped(around(special.to_owned()).as_bytes(), &mut out);
+                    assert_eq!(out, around(escape.to_owned()).as_bytes());
+                }
+                let surrogate =
+                    [&vec![b'a'; place][..], b"\xed\xa0\xbd", &vec![b'b'; length - place]].concat();
+                let mut out = Vec::new();
+                push_escaped(&surrogate, &mut out);
+                assert_eq!(out, [&vec![b'a'; place][..], b"\\ud83d", &vec![b'b'; length - place]].concat());
+            }
+        }
     }
 
     #[test]
