@@ -37,6 +37,7 @@ pub(crate) use checks::is_prefilled;
 pub use frame::{SseFrame, write_sse};
 pub use options::{EmitterOptions, IdSource, ItemStatus, NewItem, Terminal};
 pub use part::PartKind;
+pub(crate) use string::Piece;
 pub(crate) use whole::whole_object;
 pub use writer::Wire;
 
@@ -107,13 +108,18 @@ impl Emitter {
 
     /// Writes `response.created`, unless it waited in the queue, and `response.in_progress`.
     pub fn start(&mut self) -> Result<(), Error> {
-        if self.life.phase() != Phase::Queued {
+        let waited = self.life.phase() == Phase::Queued;
+        if !waited {
             self.advance(EventType::Created)?;
-            self.write_response(EventType::Created);
+        }
+        self.response.set("status", b"\"in_progress\"");
+        // Both events hold the same.
+        let response = self.response.to_json();
+        if !waited {
+            self.write_with_response(EventType::Created, &response);
         }
         self.advance(EventType::InProgress)?;
-        self.response.set("status", b"\"in_progress\"");
-        self.write_response(EventType::InProgress);
+        self.write_with_response(EventType::InProgress, &response);
         Ok(())
     }
 
@@ -282,16 +288,19 @@ impl Emitter {
         self.bytes.take(bytes, 0).inspect_err(|_| self.entries.give(entries))
     }
 
-    /// Writes an event that holds the response object.
+    /// Writes an event that holds the response object as it is now.
     fn write_response(&mut self, event: EventType) {
+        let response = self.response.to_json();
+        self.write_with_response(event, &response);
+        if self.life.phase() == Phase::Ended {
+            self.last = Some(response);
+        }
+    }
+
+    fn write_with_response(&mut self, event: EventType, response: &[u8]) {
         let out = self.writer.begin(event);
         out.extend_from_slice(b",\"response\":");
-        let from = out.len();
-        self.response.write(out);
-        if self.life.phase() == Phase::Ended {
-            // As it is: what stands in the stream may have its separators escaped.
-            self.last = out.get(from..).map(<[u8]>::to_vec);
-        }
+        out.extend_from_slice(response);
         self.writer.end();
     }
 }

@@ -80,6 +80,8 @@ pub(crate) struct Lifecycle {
     last: Option<u64>,
     open: usize,
     incomplete: bool,
+    /// The string that the last move added to, with item and part: adding to it again is lawful and changes nothing.
+    growing: Option<(Channel, u64, u64)>,
 }
 
 impl Lifecycle {
@@ -119,6 +121,10 @@ impl Lifecycle {
     /// The first rule that `mv` breaks.
     #[inline]
     pub(crate) fn check(&mut self, mv: &Move) -> Result<(), Rule> {
+        if self.grows_on(mv) { Ok(()) } else { self.check_anew(mv) }
+    }
+
+    fn check_anew(&mut self, mv: &Move) -> Result<(), Rule> {
         if self.phase != Phase::Running || !is_about_item(mv.step) {
             self.check_phase(mv)?;
         }
@@ -131,6 +137,11 @@ impl Lifecycle {
             },
             _ => Ok(()),
         }
+    }
+
+    #[inline]
+    fn grows_on(&self, mv: &Move) -> bool {
+        matches!(mv.step, Step::Delta(channel) if self.growing == Some((channel, mv.item, mv.part)))
     }
 
     fn check_phase(&self, mv: &Move) -> Result<(), Rule> {
@@ -181,6 +192,13 @@ impl Lifecycle {
     /// Does what `mv` says, lawful or not; an item or part that was never added is added.
     #[inline]
     pub(crate) fn apply(&mut self, mv: &Move) {
+        if !self.grows_on(mv) {
+            self.growing = None;
+            self.apply_anew(mv);
+        }
+    }
+
+    fn apply_anew(&mut self, mv: &Move) {
         match mv.step {
             Step::Aside => {}
             Step::Created => *self = Self { phase: Phase::Created, ..Self::default() },
@@ -223,6 +241,12 @@ impl Lifecycle {
             self.incomplete |= mv.incomplete;
         }
         item.apply(mv);
+        if let Step::Delta(channel) = mv.step
+            && self.phase == Phase::Running
+            && item.check(mv).is_ok()
+        {
+            self.growing = Some((channel, mv.item, mv.part));
+        }
     }
 }
 

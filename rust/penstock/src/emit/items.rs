@@ -10,7 +10,6 @@ use super::{Emitter, ItemStatus, NewItem};
 use crate::dialect::responses::{Item as ItemView, Kind, Step, decoded, step};
 use crate::error::Error;
 use crate::event::EventType;
-use crate::json::push_string;
 use crate::lifecycle::{Move, Phase};
 use crate::rule::Rule;
 
@@ -34,13 +33,11 @@ impl Emitter {
         let id = self.new_id(new.id, kind.id_prefix(), event)?;
 
         let mut members = Members::with_capacity(ITEM_MEMBERS);
-        members.set_string("id", &id);
+        members.add_string("id", &id);
         if kind != Kind::Other {
-            let mut word = Vec::with_capacity(32);
-            push_string(kind.word().as_bytes(), &mut word);
-            members.set("type", word);
+            members.add_string("type", kind.word().as_bytes());
             for (key, value) in kind.implied_members() {
-                members.set(key, value.as_bytes());
+                members.add(key, value.as_bytes());
             }
         }
         members.merge(&more)?;

@@ -55,9 +55,18 @@ impl Members {
 
     /// Gives `key`, which needs no escape, a string as its value.
     pub(super) fn set_string(&mut self, key: &'static str, value: &[u8]) {
-        let mut json = Vec::with_capacity(value.len() + 2);
-        push_string(value, &mut json);
-        self.set(key, json);
+        self.set(key, quoted(value));
+    }
+
+    /// As [`set`](Self::set), for a key that is not there.
+    pub(super) fn add(&mut self, key: &'static str, value: impl Into<Text>) {
+        debug_assert!(self.get(key).is_none());
+        self.entries.push((Cow::Borrowed(key.as_bytes()), value.into()));
+    }
+
+    /// As [`set_string`](Self::set_string), for a key that is not there.
+    pub(super) fn add_string(&mut self, key: &'static str, value: &[u8]) {
+        self.add(key, quoted(value));
     }
 
     fn put(&mut self, key: Text, value: Text) {
@@ -91,6 +100,12 @@ impl Members {
         self.write(&mut json);
         json
     }
+}
+
+fn quoted(text: &[u8]) -> Vec<u8> {
+    let mut json = Vec::with_capacity(text.len() + 2);
+    push_string(text, &mut json);
+    json
 }
 
 /// Checks JSON from outside and brings it into the form that frames can hold: one line of UTF-8. `levels`

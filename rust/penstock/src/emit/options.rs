@@ -246,16 +246,16 @@ const FIRST_MEMBERS: usize = 24;
 /// The response object as it begins: what the API always sends, with the caller's members in place.
 pub(super) fn response_members(options: &EmitterOptions, echo: &[u8]) -> Result<Members, Error> {
     let mut members = Members::with_capacity(FIRST_MEMBERS);
-    members.set_string("id", options.id.as_bytes());
-    members.set("object", b"\"response\"");
-    members.set("created_at", options.created_at.to_string().into_bytes());
-    members.set("status", b"\"in_progress\"");
+    members.add_string("id", options.id.as_bytes());
+    members.add("object", b"\"response\"");
+    members.add("created_at", options.created_at.to_string().into_bytes());
+    members.add("status", b"\"in_progress\"");
     for key in ["error", "incomplete_details", "instructions", "max_output_tokens"] {
-        members.set(key, b"null");
+        members.add(key, b"null");
     }
-    members.set_string("model", options.model.as_bytes());
+    members.add_string("model", options.model.as_bytes());
     for (key, value) in USUAL_MEMBERS {
-        members.set(key, value.as_bytes());
+        members.add(key, value.as_bytes());
     }
     members.merge(echo)?;
     Ok(members)

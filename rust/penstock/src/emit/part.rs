@@ -1,6 +1,8 @@
 //! Parts of items, while they are open: their text, annotations and log probabilities.
 
-use super::string::Growing;
+use std::ops::Range;
+
+use super::string::{Growing, Piece};
 use super::writer::Writer;
 use crate::dialect::responses::{Channel, List};
 use crate::event::EventType;
@@ -81,22 +83,18 @@ impl OpenPart {
         let string = Growing::new(delta, &place, writer);
         let (annotations, logprobs) = (Vec::new(), Vec::new());
         let part = Self { kind, index, string, place, annotations, annotation_count: 0, logprobs };
-        part.write_with_part(added, writer);
+        part.write_with(added, &part.to_json().0, writer);
         part
     }
 
     /// Writes a delta; `logprobs` is the inside of a list.
     #[inline]
-    pub(super) fn push(&mut self, piece: &[u8], logprobs: &[u8], writer: &mut Writer) {
-        let logprobs = if self.kind == PartKind::Text {
-            if !logprobs.is_empty() {
-                push_separator(&mut self.logprobs);
-                self.logprobs.extend_from_slice(logprobs);
-            }
-            Some(logprobs)
-        } else {
-            None
-        };
+    pub(super) fn push(&mut self, piece: Piece<'_>, logprobs: &[u8], writer: &mut Writer) {
+        let logprobs = if self.kind == PartKind::Text { logprobs } else { b"" };
+        if !logprobs.is_empty() {
+            push_separator(&mut self.logprobs);
+            self.logprobs.extend_from_slice(logprobs);
+        }
         self.string.push(piece, logprobs, writer);
     }
 
@@ -117,46 +115,53 @@ impl OpenPart {
     /// Writes that the part is done, and returns it.
     pub(super) fn close(&self, writer: &mut Writer) -> Vec<u8> {
         let [.., whole, done] = self.kind.events();
+        let (part, text) = self.to_json();
         let out = writer.begin(whole);
         out.extend_from_slice(&self.place);
         out.extend_from_slice(if self.kind == PartKind::Refusal { b",\"refusal\":" } else { b",\"text\":" });
-        push_string(&self.string.text, out);
+        out.extend_from_slice(part.get(text).unwrap_or_default());
         if self.kind == PartKind::Text {
             out.extend_from_slice(b",\"logprobs\":[");
             out.extend_from_slice(&self.logprobs);
             out.push(b']');
         }
         writer.end();
-        self.write_with_part(done, writer);
-        let mut part =
-            Vec::with_capacity(self.string.text.len() + self.annotations.len() + self.logprobs.len() + 80);
-        self.write(&mut part);
+        self.write_with(done, &part, writer);
         part
     }
 
-    fn write_with_part(&self, event: EventType, writer: &mut Writer) {
+    /// Writes an event that holds the `part`.
+    fn write_with(&self, event: EventType, part: &[u8], writer: &mut Writer) {
         let out = writer.begin(event);
         out.extend_from_slice(&self.place);
         out.extend_from_slice(b",\"part\":");
-        self.write(out);
+        out.extend_from_slice(part);
         writer.end();
     }
 
-    fn write(&self, out: &mut Vec<u8>) {
+    /// The part as it is now, and where in that its text stands, quotes included.
+    fn to_json(&self) -> (Vec<u8>, Range<usize>) {
+        let text = &self.string.text;
+        let mut part = Vec::with_capacity(
+            text.len() + text.len() / 16 + self.annotations.len() + self.logprobs.len() + 80,
+        );
         match self.kind {
             PartKind::Text => {
-                out.extend_from_slice(b"{\"type\":\"output_text\",\"annotations\":[");
-                out.extend_from_slice(&self.annotations);
-                out.extend_from_slice(b"],\"logprobs\":[");
-                out.extend_from_slice(&self.logprobs);
-                out.extend_from_slice(b"],\"text\":");
+                part.extend_from_slice(b"{\"type\":\"output_text\",\"annotations\":[");
+                part.extend_from_slice(&self.annotations);
+                part.extend_from_slice(b"],\"logprobs\":[");
+                part.extend_from_slice(&self.logprobs);
+                part.extend_from_slice(b"],\"text\":");
             }
-            PartKind::Refusal => out.extend_from_slice(b"{\"type\":\"refusal\",\"refusal\":"),
-            PartKind::ReasoningText => out.extend_from_slice(b"{\"type\":\"reasoning_text\",\"text\":"),
-            PartKind::SummaryText => out.extend_from_slice(b"{\"type\":\"summary_text\",\"text\":"),
+            PartKind::Refusal => part.extend_from_slice(b"{\"type\":\"refusal\",\"refusal\":"),
+            PartKind::ReasoningText => part.extend_from_slice(b"{\"type\":\"reasoning_text\",\"text\":"),
+            PartKind::SummaryText => part.extend_from_slice(b"{\"type\":\"summary_text\",\"text\":"),
         }
-        push_string(&self.string.text, out);
-        out.push(b'}');
+        let from = part.len();
+        push_string(text, &mut part);
+        let text = from..part.len();
+        part.push(b'}');
+        (part, text)
     }
 }
 

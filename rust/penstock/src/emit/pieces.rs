@@ -2,7 +2,7 @@
 
 use super::checks::{ITEM_LEVELS, breach};
 use super::object::{accept, accept_object};
-use super::string::{own_channel, string_events};
+use super::string::{Piece, own_channel, string_events};
 use super::{Emitter, PartKind};
 use crate::dialect::responses::{Channel, Kind, Step, step};
 use crate::error::Error;
@@ -50,7 +50,7 @@ impl Emitter {
     /// text, `piece` is WTF-8 (other bytes become U+FFFD), and an empty one writes nothing.
     #[inline]
     pub fn text(&mut self, item: usize, piece: &[u8]) -> Result<(), Error> {
-        self.push_part(item, PartKind::Text, piece, b"")
+        self.push_part(item, PartKind::Text, piece.into(), b"")
     }
 
     /// As [`text`](Self::text), with the log probabilities of its tokens, a JSON list.
@@ -58,25 +58,25 @@ impl Emitter {
         let logprobs = accept(logprobs, ITEM_LEVELS + 2)?;
         elements(&logprobs, |_| {})?;
         let inside = logprobs.get(1..logprobs.len() - 1).unwrap_or_default();
-        self.push_part(item, PartKind::Text, piece, inside.trim_ascii())
+        self.push_part(item, PartKind::Text, piece.into(), inside.trim_ascii())
     }
 
     /// Adds to a message's refusal.
     #[inline]
     pub fn refusal(&mut self, item: usize, piece: &[u8]) -> Result<(), Error> {
-        self.push_part(item, PartKind::Refusal, piece, b"")
+        self.push_part(item, PartKind::Refusal, piece.into(), b"")
     }
 
     /// Adds raw reasoning to a reasoning item.
     #[inline]
     pub fn reasoning_text(&mut self, item: usize, piece: &[u8]) -> Result<(), Error> {
-        self.push_part(item, PartKind::ReasoningText, piece, b"")
+        self.push_part(item, PartKind::ReasoningText, piece.into(), b"")
     }
 
     /// Adds to the summary of a reasoning item. Parts of a summary are begun with [`open_part`](Self::open_part).
     #[inline]
     pub fn reasoning_summary(&mut self, item: usize, piece: &[u8]) -> Result<(), Error> {
-        self.push_part(item, PartKind::SummaryText, piece, b"")
+        self.push_part(item, PartKind::SummaryText, piece.into(), b"")
     }
 
     /// Adds to the arguments of a function or MCP call.
@@ -84,24 +84,24 @@ impl Emitter {
     pub fn arguments(&mut self, item: usize, piece: &[u8]) -> Result<(), Error> {
         let mcp = self.items.get(item).is_some_and(|item| item.kind == Kind::McpCall);
         let channel = if mcp { Channel::McpArguments } else { Channel::FunctionArguments };
-        self.push_string(item, channel, piece)
+        self.push_string(item, channel, piece.into())
     }
 
     /// Adds to the input of a custom tool call.
     #[inline]
     pub fn custom_input(&mut self, item: usize, piece: &[u8]) -> Result<(), Error> {
-        self.push_string(item, Channel::CustomInput, piece)
+        self.push_string(item, Channel::CustomInput, piece.into())
     }
 
     /// Adds to the code of a code interpreter call.
     #[inline]
     pub fn code(&mut self, item: usize, piece: &[u8]) -> Result<(), Error> {
-        self.push_string(item, Channel::Code, piece)
+        self.push_string(item, Channel::Code, piece.into())
     }
 
     /// Adds to the diff of a patch.
     pub fn diff(&mut self, item: usize, piece: &[u8]) -> Result<(), Error> {
-        self.push_string(item, Channel::Diff, piece)
+        self.push_string(item, Channel::Diff, piece.into())
     }
 
     /// Adds an annotation, a JSON object, to the open text part of a message.
@@ -142,8 +142,15 @@ impl Emitter {
         Ok(())
     }
 
+    /// Adds a piece to a part of this kind: to the open one, or to one that is opened for it.
     #[inline]
-    fn push_part(&mut self, item: usize, kind: PartKind, piece: &[u8], logprobs: &[u8]) -> Result<(), Error> {
+    pub(crate) fn push_part(
+        &mut self,
+        item: usize,
+        kind: PartKind,
+        piece: Piece<'_>,
+        logprobs: &[u8],
+    ) -> Result<(), Error> {
         let open = self.items.get(item).and_then(|item| item.part.as_ref()).filter(|part| part.kind == kind);
         let Some(part) = open.map(|part| part.index) else {
             return self.push_new_part(item, kind, piece, logprobs);
@@ -151,10 +158,10 @@ impl Emitter {
         let [_, delta, ..] = kind.events();
         let mv = Move::item(delta, Step::Delta(kind.channel()), item as u64, part);
         self.check(&mv)?;
-        if piece.is_empty() && logprobs.is_empty() {
+        if piece.text.is_empty() && logprobs.is_empty() {
             return Ok(());
         }
-        self.bytes.take(piece.len() + logprobs.len(), 0)?;
+        self.bytes.take(piece.text.len() + logprobs.len(), 0)?;
         self.life.apply(&mv);
         if let Some(part) = self.items.get_mut(item).and_then(|item| item.part.as_mut()) {
             part.push(piece, logprobs, &mut self.writer);
@@ -168,10 +175,10 @@ impl Emitter {
         &mut self,
         item: usize,
         kind: PartKind,
-        piece: &[u8],
+        piece: Piece<'_>,
         logprobs: &[u8],
     ) -> Result<(), Error> {
-        if piece.is_empty() && logprobs.is_empty() {
+        if piece.text.is_empty() && logprobs.is_empty() {
             let [added, ..] = kind.events();
             let place = self
                 .items
@@ -185,7 +192,7 @@ impl Emitter {
                 Err(rule) => Err(breach(rule, added.event)),
             };
         }
-        let size = piece.len() + logprobs.len();
+        let size = piece.text.len() + logprobs.len();
         self.bytes.take(size, 0)?;
         let opened = self.open_part(item, kind);
         self.bytes.give(size);
@@ -193,8 +200,14 @@ impl Emitter {
         self.push_part(item, kind, piece, logprobs)
     }
 
+    /// Adds a piece to the string that an item has of its own.
     #[inline]
-    fn push_string(&mut self, item: usize, channel: Channel, piece: &[u8]) -> Result<(), Error> {
+    pub(crate) fn push_string(
+        &mut self,
+        item: usize,
+        channel: Channel,
+        piece: Piece<'_>,
+    ) -> Result<(), Error> {
         let Some([delta, _]) = string_events(channel) else { return Ok(()) };
         let mv = Move::item(delta, Step::Delta(channel), item as u64, 0);
         self.check(&mv)?;
@@ -202,13 +215,13 @@ impl Emitter {
         if own_channel(entry.kind) != Some(channel) {
             return Err(breach(Rule::WrongItem, delta));
         }
-        if piece.is_empty() {
+        if piece.text.is_empty() {
             return Ok(());
         }
-        self.bytes.take(piece.len(), 0)?;
+        self.bytes.take(piece.text.len(), 0)?;
         self.life.apply(&mv);
         if let Some(string) = &mut entry.string {
-            string.push(piece, None, &mut self.writer);
+            string.push(piece, b"", &mut self.writer);
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Strings that stream: those of items' own, and how any of them grows.
 
+use std::ops::Range;
+
 use super::writer::Writer;
 use crate::dialect::responses::{Channel, Kind};
 use crate::event::EventType;
@@ -30,6 +32,22 @@ pub(super) const fn own_channel(kind: Kind) -> Option<Channel> {
     }
 }
 
+/// A piece of a string.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece<'a> {
+    /// WTF-8; other bytes become U+FFFD.
+    pub(crate) text: &'a [u8],
+    /// It is known to be ASCII that needs no escapes.
+    pub(crate) plain: bool,
+}
+
+impl<'a> From<&'a [u8]> for Piece<'a> {
+    #[inline]
+    fn from(text: &'a [u8]) -> Self {
+        Self { text, plain: false }
+    }
+}
+
 /// Room of a string that begins.
 const FIRST_BYTES: usize = 128;
 
@@ -37,39 +55,69 @@ const FIRST_BYTES: usize = 128;
 #[derive(Debug)]
 pub(super) struct Growing {
     pub(super) text: Vec<u8>,
-    /// From the event's beginning to its number.
-    prefix: Vec<u8>,
-    /// From there to the delta's quote: which item and part it belongs to.
-    place: Vec<u8>,
+    /// From the event's beginning to the delta's quote, with the number of the delta before.
+    head: Vec<u8>,
+    /// Where in that the number stands.
+    number: Range<usize>,
+    /// From the delta's other quote to the event's end, without log probabilities.
+    end: Vec<u8>,
 }
 
 impl Growing {
     /// A string whose deltas are events of type `event`, standing at `place`.
     pub(super) fn new(event: EventType, place: &[u8], writer: &Writer) -> Self {
-        let place = [place, b",\"delta\":\""].concat();
-        Self { text: Vec::with_capacity(FIRST_BYTES), prefix: writer.prefix(event), place }
+        let mut head = writer.prefix(event, place.len() + 16);
+        let number = head.len()..head.len();
+        head.extend_from_slice(place);
+        head.extend_from_slice(b",\"delta\":\"");
+        let mut end = Vec::with_capacity(32);
+        let has_logprobs = event == EventType::OutputTextDelta;
+        end.extend_from_slice(if has_logprobs { b"\",\"logprobs\":[]" } else { b"\"" });
+        end.extend_from_slice(writer.tail());
+        Self { text: Vec::with_capacity(FIRST_BYTES), head, number, end }
     }
 
     /// Writes one delta and keeps its text; `logprobs` is the inside of a list, for text only.
     #[inline]
-    pub(super) fn push(&mut self, piece: &[u8], logprobs: Option<&[u8]>, writer: &mut Writer) {
-        let out = writer.begin_with(&self.prefix);
-        out.extend_from_slice(&self.place);
-        if std::str::from_utf8(piece).is_ok() {
-            push_escaped(piece, out);
-            self.text.extend_from_slice(piece);
+    pub(super) fn push(&mut self, piece: Piece<'_>, logprobs: &[u8], writer: &mut Writer) {
+        self.renumber(writer.number());
+        let out = writer.begin_with(&self.head);
+        let Piece { text, plain } = piece;
+        if plain {
+            out.extend_from_slice(text);
+            self.text.extend_from_slice(text);
+        } else if std::str::from_utf8(text).is_ok() {
+            push_escaped(text, out);
+            self.text.extend_from_slice(text);
         } else {
             let mut clean = Vec::new();
-            append_wtf8(piece, &mut clean);
+            append_wtf8(text, &mut clean);
             push_escaped(&clean, out);
             append_wtf8(&clean, &mut self.text);
         }
-        out.push(b'"');
-        if let Some(logprobs) = logprobs {
-            out.extend_from_slice(b",\"logprobs\":[");
-            out.extend_from_slice(logprobs);
-            out.push(b']');
+        if logprobs.is_empty() && writer.is_plain() {
+            return writer.end_with(&self.end);
+        }
+        if logprobs.is_empty() {
+            let end = self.end.strip_suffix(writer.tail()).unwrap_or_default();
+            writer.out.extend_from_slice(end);
+        } else {
+            writer.out.extend_from_slice(b"\",\"logprobs\":[");
+            writer.out.extend_from_slice(logprobs);
+            writer.out.push(b']');
         }
         writer.end_delta();
+    }
+
+    /// Puts the digits of a number into the head.
+    #[inline]
+    fn renumber(&mut self, digits: &[u8]) {
+        match self.head.get_mut(self.number.clone()) {
+            Some(slots) if slots.len() == digits.len() => slots.copy_from_slice(digits),
+            _ => {
+                self.head.splice(self.number.clone(), digits.iter().copied());
+                self.number.end = self.number.start + digits.len();
+            }
+        }
     }
 }

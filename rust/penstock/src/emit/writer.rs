@@ -1,7 +1,6 @@
 //! Writes the events of a response, numbered and framed.
 
 use crate::event::EventType;
-use crate::json::push_number;
 
 /// How an emitter frames its events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,6 +58,36 @@ impl Padding {
     }
 }
 
+/// A number that grows by one, as decimal digits: most steps change no more than the last.
+#[derive(Debug)]
+struct Counter {
+    value: u64,
+    digits: [u8; 20],
+    /// Where the first digit stands.
+    start: usize,
+}
+
+impl Counter {
+    const ZERO: Self = Self { value: 0, digits: [b'0'; 20], start: 19 };
+
+    fn digits(&self) -> &[u8] {
+        self.digits.get(self.start..).unwrap_or_default()
+    }
+
+    #[inline]
+    fn step(&mut self) {
+        self.value += 1;
+        for (place, digit) in self.digits.iter_mut().enumerate().rev() {
+            self.start = self.start.min(place);
+            if *digit < b'9' {
+                *digit += 1;
+                return;
+            }
+            *digit = b'0';
+        }
+    }
+}
+
 /// Appends numbered events to a buffer that its owner empties.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -72,7 +101,8 @@ pub(super) struct Writer {
     ends: Vec<usize>,
     /// Where the event being written starts.
     from: usize,
-    sequence: u64,
+    /// The number of the next event.
+    sequence: Counter,
 }
 
 impl Writer {
@@ -99,13 +129,23 @@ impl Writer {
             out: Vec::new(),
             ends: Vec::new(),
             from: 0,
-            sequence: 0,
+            sequence: Counter::ZERO,
         }
     }
 
-    /// What stands before the number of an event of type `event`.
-    pub(super) fn prefix(&self, event: EventType) -> Vec<u8> {
-        let mut prefix = Vec::with_capacity(PREFIX_BYTES + 2 * event.as_str().len());
+    /// What closes each event.
+    pub(super) fn tail(&self) -> &[u8] {
+        &self.tail
+    }
+
+    /// Whether the events of an event stream are left as they were written.
+    pub(super) fn is_plain(&self) -> bool {
+        self.wire == Wire::Sse && self.padding.is_none() && !self.escape_separators
+    }
+
+    /// What stands before the number of an event of type `event`, with room for `more` bytes.
+    pub(super) fn prefix(&self, event: EventType, more: usize) -> Vec<u8> {
+        let mut prefix = Vec::with_capacity(PREFIX_BYTES + 2 * event.as_str().len() + more);
         push_prefix(self.wire, event, &mut prefix);
         prefix
     }
@@ -115,22 +155,30 @@ impl Writer {
         self.from = self.out.len();
         self.out.reserve(USUAL_BYTES);
         push_prefix(self.wire, event, &mut self.out);
-        self.number()
-    }
-
-    /// Begins an event whose prefix is known.
-    #[inline]
-    pub(super) fn begin_with(&mut self, prefix: &[u8]) -> &mut Vec<u8> {
-        self.from = self.out.len();
-        self.out.extend_from_slice(prefix);
-        self.number()
-    }
-
-    #[inline]
-    fn number(&mut self) -> &mut Vec<u8> {
-        push_number(self.sequence, &mut self.out);
-        self.sequence += 1;
+        self.out.extend_from_slice(self.sequence.digits());
+        self.sequence.step();
         &mut self.out
+    }
+
+    /// The digits of the next event's number.
+    #[inline]
+    pub(super) fn number(&self) -> &[u8] {
+        self.sequence.digits()
+    }
+
+    /// Begins an event with what stands before its delta, its number included.
+    #[inline]
+    pub(super) fn begin_with(&mut self, head: &[u8]) -> &mut Vec<u8> {
+        self.from = self.out.len();
+        self.sequence.step();
+        self.out.extend_from_slice(head);
+        &mut self.out
+    }
+
+    /// Ends an event of a plain stream with `end`, its tail included.
+    #[inline]
+    pub(super) fn end_with(&mut self, end: &[u8]) {
+        self.out.extend_from_slice(end);
     }
 
     /// Ends the event of a delta.
@@ -160,7 +208,7 @@ impl Writer {
 
     /// Events written so far.
     pub(super) const fn sequence(&self) -> u64 {
-        self.sequence
+        self.sequence.value
     }
 
     /// Each message written since the last call of [`clear`](Self::clear).
@@ -206,4 +254,18 @@ fn escape_from(from: usize, out: &mut Vec<u8>) {
     }
     out.truncate(from);
     out.extend_from_slice(&escaped);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Counter;
+
+    #[test]
+    fn a_counter_counts() {
+        let mut counter = Counter::ZERO;
+        for number in 0..10_100_u64 {
+            assert_eq!((counter.value, counter.digits()), (number, number.to_string().as_bytes()));
+            counter.step();
+        }
+    }
 }
