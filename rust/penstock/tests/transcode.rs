@@ -24,6 +24,17 @@ fn written(chunks: &[String], reshaped: bool) -> (Vec<u8>, Vec<(&'static str, u6
     (transcoder.take(), transcoder.diagnostics())
 }
 
+/// The same of the chunks as an event stream that comes in pieces of so many bytes.
+fn streamed(chunks: &[String], size: usize) -> (Vec<u8>, Vec<(&'static str, u64)>) {
+    let mut transcoder = to_responses(ChatToResponsesOptions::default());
+    let stream: Vec<_> = chunks.iter().flat_map(|chunk| ["data: ", chunk, "\n\n"]).collect();
+    for piece in stream.concat().as_bytes().chunks(size) {
+        transcoder.feed(piece).unwrap();
+    }
+    transcoder.finish().unwrap();
+    (transcoder.take(), transcoder.diagnostics())
+}
+
 fn delta() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec!["", "a", "\\ud83d", "\\ude00", "\\n\\\"", "é😀", "\u{2028}"]);
     let index = prop::sample::select(vec!["0", "1"]);
@@ -35,8 +46,9 @@ fn delta() -> impl Strategy<Value = String> {
         (index.clone(), piece.clone()).prop_map(|(index, piece)| {
             format!(r#""tool_calls":[{{"index":{index},"function":{{"arguments":"{piece}"}}}}]"#)
         }),
-        index.prop_map(|index| {
-            format!(r#""tool_calls":[{{"index":{index},"id":"c{index}","function":{{"name":"f"}}}}]"#)
+        (index, any::<bool>()).prop_map(|(index, custom)| {
+            let kind = if custom { "custom" } else { "function" };
+            format!(r#""tool_calls":[{{"index":{index},"id":"c{index}","type":"{kind}","{kind}":{{"name":"f"}}}}]"#)
         }),
     ]
 }
@@ -57,7 +69,11 @@ proptest! {
     fn repeating_chunks_say_what_others_say(chunks in prop::collection::vec((chunk(), 1_usize..4), 0..12)) {
         let chunks: Vec<String> =
             chunks.into_iter().flat_map(|(chunk, times)| std::iter::repeat_n(chunk, times)).collect();
-        prop_assert_eq!(written(&chunks, false), written(&chunks, true));
+        let expected = written(&chunks, true);
+        prop_assert_eq!(&written(&chunks, false), &expected);
+        for size in [7, 60, 300, usize::MAX] {
+            prop_assert_eq!(&streamed(&chunks, size), &expected);
+        }
     }
 }
 

@@ -10,10 +10,11 @@ mod responses_to_chat;
 mod rules;
 mod usage;
 
-use crate::decoder::{Decoder, DecoderOptions, EndOfInput, Frame};
+use crate::decoder::{Decoder, DecoderOptions, EndOfInput, Frame, Sink};
 use crate::emit::EmitterOptions;
 use crate::error::Error;
 use crate::limits::Limits;
+use crate::shape::Miss;
 use chat_to_responses::ChatToResponses;
 use responses_to_chat::ResponsesToChat;
 
@@ -173,19 +174,12 @@ impl Transcoder {
 
     /// Decodes a chunk, or the end of input, and hands the frames to the direction until one is refused.
     fn decode(&mut self, chunk: Option<&[u8]>) -> Result<(), Error> {
-        let direction = &mut self.direction;
-        let mut refused = None;
-        let mut sink = |chunk: &[u8], frame: Frame<'_>| {
-            if refused.is_none() {
-                let name = frame.name.as_ref().map(|name| name.bytes(chunk));
-                refused = direction.feed(frame.data.bytes(chunk), name).err();
-            }
-        };
+        let mut to = Into { direction: &mut self.direction, refused: None };
         let decoded = match chunk {
-            Some(chunk) => self.decoder.feed(chunk, &mut sink),
-            None => self.decoder.finish(&mut sink),
+            Some(chunk) => self.decoder.feed(chunk, &mut to),
+            None => self.decoder.finish(&mut to),
         };
-        if let Some(refused) = refused {
+        if let Some(refused) = to.refused {
             return Err(refused);
         }
         if self.decoder.is_done() {
@@ -206,6 +200,34 @@ impl Transcoder {
     fn finish_failed(&mut self, error: Error) -> Result<(), Error> {
         self.direction.fail(&Failure::new("server_error", &error.to_string()))?;
         Err(error)
+    }
+}
+
+/// Hands frames to a direction until one is refused.
+struct Into<'a> {
+    direction: &'a mut Direction,
+    refused: Option<Error>,
+}
+
+impl Sink for Into<'_> {
+    #[inline]
+    fn frame(&mut self, chunk: &[u8], frame: Frame<'_>) {
+        if self.refused.is_none() {
+            let name = frame.name.as_ref().map(|name| name.bytes(chunk));
+            self.refused = self.direction.feed(frame.data.bytes(chunk), name).err();
+        }
+    }
+
+    #[inline]
+    fn known(&mut self, text: &[u8], at: usize, _carried: bool) -> Result<usize, Miss> {
+        match &mut *self.direction {
+            Direction::ToResponses(to) if self.refused.is_none() => {
+                let (end, fed) = to.feed_known(text, at)?;
+                self.refused = fed.err();
+                Ok(end)
+            }
+            _ => Err(Miss::Different),
+        }
     }
 }
 

@@ -22,7 +22,9 @@ mod ledger;
 mod rules;
 mod tool_calls;
 
-use crate::dialect::chat::{self, ChoiceField, Chunk, ChunkField, DeltaField, Repeat, is_blank, is_string};
+use crate::dialect::chat::{
+    self, Added, ChoiceField, Chunk, ChunkField, DeltaField, Repeat, is_blank, is_string,
+};
 use crate::error::{Error, exceeded};
 use crate::json::Cursor;
 use crate::limits::{DEPTH_CEILING, Limit, Limits};
@@ -153,7 +155,7 @@ impl ChatAccumulator {
     /// Takes a chunk that repeats the one before save for the piece it adds.
     #[inline]
     fn take_repeat(&mut self, payload: &[u8]) -> Option<Result<(), Error>> {
-        let (target, choice, piece) = self.repeat.fit(payload)?;
+        let Added { target, choice, piece } = self.repeat.fit(payload)?;
         let text = self.completion.choices.get_mut(choice)?.message.target(target)?;
         self.ledger.added = false;
         let result = self.ledger.append(text, piece);

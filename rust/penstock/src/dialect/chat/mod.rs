@@ -18,7 +18,7 @@ use crate::vocabulary::vocabulary;
 
 pub(crate) use calls::{CallAddress, KnownCall};
 pub use pieces::{Pieces, elements, members};
-pub(crate) use repeat::{Repeat, RepeatTarget};
+pub(crate) use repeat::{Added, Repeat, RepeatTarget};
 use scan::Scan;
 
 vocabulary! {

@@ -8,11 +8,18 @@
 use super::{ChoiceField, Chunk, ChunkField, DeltaField, PieceField, Pieces, elements, is_blank};
 use crate::event::{Span, index};
 use crate::json::RawStr;
-use crate::shape::string_end;
+use crate::shape::{Miss, string_end};
 use crate::simd::{Backend, Task, dispatch};
 
 /// Longer chunks are rare, so nothing is learned from them.
 const LONGEST: usize = 4096;
+
+/// The longest event that may be recognised in a stream; see [`Sink::known`](crate::decoder::Sink::known).
+const LONGEST_EVENT: usize = 2048;
+
+/// What stands before and behind a chunk in an event stream.
+const BEFORE: &[u8] = b"data: ";
+const BEHIND: &[u8] = b"\n\n";
 
 /// What the piece of a repeating chunk is appended to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +32,22 @@ pub(crate) enum RepeatTarget {
     Arguments,
 }
 
+/// A piece that a chunk adds, and to what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Added<'a> {
+    /// What it is appended to.
+    pub(crate) target: RepeatTarget,
+    /// The index of the choice.
+    pub(crate) choice: u64,
+    /// The piece.
+    pub(crate) piece: RawStr<'a>,
+}
+
 /// The chunk before, around its piece.
 #[derive(Debug, Default)]
 pub(crate) struct Repeat {
     known: Option<(RepeatTarget, u64)>,
-    /// Up to the piece, between piece and padding, and the rest.
+    /// Up to the piece, between piece and padding, and the rest, with what stands around the chunk in a stream.
     literals: [Vec<u8>; 3],
     /// Which of the two holes is the piece; the other is `obfuscation`, padding that differs in every chunk.
     piece: usize,
@@ -43,12 +61,26 @@ impl Repeat {
         self.known = None;
     }
 
-    /// Where the piece of `payload` belongs, of which choice, and the piece, if the payload repeats the chunk before.
+    /// What `payload` adds, if it repeats the chunk before.
     #[inline]
-    pub(crate) fn fit<'a>(&self, payload: &'a [u8]) -> Option<(RepeatTarget, u64, RawStr<'a>)> {
-        let (target, choice) = self.known?;
-        let piece = dispatch(Fit { repeat: self, payload })?;
-        Some((target, choice, RawStr::checked(piece)))
+    pub(crate) fn fit<'a>(&self, payload: &'a [u8]) -> Option<Added<'a>> {
+        let (added, end) = self.fit_at(payload, 0, false).ok()?;
+        (end == payload.len()).then_some(added)
+    }
+
+    /// What the event that starts at `at` of a stream adds, and where it ends, if it stands there whole and repeats
+    /// the chunk before.
+    #[inline]
+    pub(crate) fn fit_event<'a>(&self, stream: &'a [u8], at: usize) -> Result<(Added<'a>, usize), Miss> {
+        let (added, end) = self.fit_at(stream, at, true)?;
+        if end - at <= LONGEST_EVENT { Ok((added, end)) } else { Err(Miss::Different) }
+    }
+
+    #[inline]
+    fn fit_at<'a>(&self, text: &'a [u8], at: usize, framed: bool) -> Result<(Added<'a>, usize), Miss> {
+        let (target, choice) = self.known.ok_or(Miss::Different)?;
+        let (piece, end) = dispatch(Fit { repeat: self, text, at, framed })?;
+        Ok((Added { target, choice, piece }, end))
     }
 
     /// Remembers a chunk that has just been applied without a breach, if it adds one piece to one choice; says to
@@ -68,12 +100,17 @@ impl Repeat {
         self.piece = usize::from(holes.first() != Some(&Some(piece)));
         self.holes = holes.iter().flatten().count();
         let mut from = 0;
+        let mut before = BEFORE;
         let ends = holes.iter().flatten().map(|hole| (hole.start as usize + 1, hole.end as usize - 1));
         let ends = ends.chain([(payload.len(), payload.len())]);
         for (literal, (end, next)) in self.literals.iter_mut().zip(ends) {
             literal.clear();
+            literal.extend_from_slice(std::mem::take(&mut before));
             literal.extend_from_slice(payload.get(from..end).unwrap_or_default());
             from = next;
+        }
+        if let Some(last) = self.literals.get_mut(self.holes) {
+            last.extend_from_slice(BEHIND);
         }
         self.known = Some((target, number));
         self.known
@@ -82,32 +119,60 @@ impl Repeat {
 
 struct Fit<'r, 'a> {
     repeat: &'r Repeat,
-    payload: &'a [u8],
+    text: &'a [u8],
+    /// Where the chunk begins, or the event.
+    at: usize,
+    /// Whether what stands around a chunk in a stream is to be there too.
+    framed: bool,
 }
 
 impl<'a> Task for Fit<'_, 'a> {
-    type Output = Option<&'a [u8]>;
+    type Output = Result<(RawStr<'a>, usize), Miss>;
 
     #[inline(always)]
     fn run<B: Backend>(self) -> Self::Output {
-        let Self { repeat, payload } = self;
-        let mut at = 0;
+        let Self { repeat, text, mut at, framed } = self;
         let mut piece = None;
         for (place, literal) in repeat.literals.iter().enumerate().take(repeat.holes + 1) {
-            if !B::stands_at(payload, at, literal) {
-                return None;
+            let mut literal = &**literal;
+            if place == 0 && !framed {
+                literal = literal.get(BEFORE.len()..).unwrap_or_default();
+            }
+            if place == repeat.holes && !framed {
+                literal = literal.get(..literal.len() - BEHIND.len()).unwrap_or_default();
+            }
+            if !B::stands_at(text, at, literal) {
+                return Err(miss(text, at, literal));
             }
             at += literal.len();
             if place < repeat.holes {
-                let (end, _) = string_end::<B>(payload, at)?;
+                let Some((end, plain)) = string_end::<B>(text, at) else {
+                    return Err(miss_in_string(text, at));
+                };
                 if place == repeat.piece {
-                    piece = payload.get(at..end);
+                    let raw = text.get(at..end).unwrap_or_default();
+                    let escaped = !plain && memchr::memchr(b'\\', raw).is_some();
+                    piece = Some(RawStr { raw, escaped, ascii: plain });
                 }
                 at = end;
             }
         }
-        piece.filter(|_| at == payload.len())
+        Ok((piece.ok_or(Miss::Different)?, at))
     }
+}
+
+/// Why `literal` does not stand at `at`.
+#[cold]
+fn miss(text: &[u8], at: usize, literal: &[u8]) -> Miss {
+    let rest = text.get(at..).unwrap_or_default();
+    if literal.starts_with(rest) { Miss::Unfinished } else { Miss::Different }
+}
+
+/// Why the string whose inside starts at `at` does not end: only one that was cut has no line end behind it.
+#[cold]
+fn miss_in_string(text: &[u8], at: usize) -> Miss {
+    let rest = text.get(at..).unwrap_or_default();
+    if rest.iter().any(|&byte| byte < 0x20) { Miss::Different } else { Miss::Unfinished }
 }
 
 /// The one piece that a chunk adds, if applying the chunk again with another piece would do nothing but add that.

@@ -72,8 +72,8 @@ impl Accounts {
 
 /// JSON text with U+FFFD for what is not UTF-8, as events must be.
 pub(super) fn clean(json: &[u8]) -> Cow<'_, [u8]> {
-    match String::from_utf8_lossy(json) {
-        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    match std::str::from_utf8(json) {
+        Ok(_) => Cow::Borrowed(json),
+        Err(_) => Cow::Owned(String::from_utf8_lossy(json).into_owned().into_bytes()),
     }
 }

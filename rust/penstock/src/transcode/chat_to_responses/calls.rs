@@ -369,9 +369,9 @@ impl Calls {
         Ok(())
     }
 
-    /// The item of the call that the last fragment belonged to, while it is open.
+    /// The item of the function call that the last fragment belonged to, while it is open.
     pub(super) fn last_item(&self) -> Option<usize> {
-        self.calls.get(self.last).filter(|call| call.is_open()).and_then(|call| call.item)
+        self.calls.get(self.last).filter(|call| call.is_open() && !call.custom).and_then(|call| call.item)
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -20,11 +20,15 @@ mod output;
 mod reasoning;
 mod state;
 
-use crate::dialect::chat::{Chunk, Repeat, RepeatTarget};
-use crate::emit::{Emitter, EmitterOptions, PartKind};
+use crate::dialect::chat::{Added, Chunk, Repeat, RepeatTarget};
+use crate::dialect::responses::Channel;
+use crate::emit::{Emitter, EmitterOptions, PartKind, Piece};
 use crate::error::Error;
+use crate::json::push_wtf8;
 use crate::limits::Limits;
+use crate::shape::Miss;
 use crate::transcode::failure::Failure;
+use crate::transcode::rules;
 
 use state::State;
 
@@ -90,6 +94,8 @@ pub(super) struct ChatToResponses {
     repeat: Repeat,
     /// The item that a repeating chunk adds to.
     repeat_item: Option<usize>,
+    /// The characters of a piece that is spelled with escapes.
+    decoded: Vec<u8>,
     state: State,
 }
 
@@ -103,6 +109,7 @@ impl ChatToResponses {
             chunk: Chunk::new(usize::try_from(limits.max_parts).unwrap_or(usize::MAX)),
             repeat: Repeat::default(),
             repeat_item: None,
+            decoded: Vec::new(),
             state: State::new(emitter, options, limits)?,
         })
     }
@@ -119,24 +126,17 @@ impl ChatToResponses {
     pub(super) fn feed(&mut self, payload: &[u8], name: Option<&[u8]>) -> Result<(), Error> {
         if name != Some(b"error")
             && let Some(item) = self.repeat_item
-            && let Some((target, _, piece)) = self.repeat.fit(payload)
+            && let Some(added) = self.repeat.fit(payload)
         {
-            let kind = self.state.reasoning_kind(target);
-            let emitter = &mut self.state.output.emitter;
-            let piece = piece.decoded();
-            return match target {
-                RepeatTarget::Content => emitter.text(item, &piece),
-                RepeatTarget::Refusal => emitter.refusal(item, &piece),
-                RepeatTarget::Arguments => emitter.arguments(item, &piece),
-                _ if kind == PartKind::ReasoningText => emitter.reasoning_text(item, &piece),
-                _ => emitter.reasoning_summary(item, &piece),
-            };
+            return self.add(item, added);
         }
         self.repeat_item = None;
         let breaches = self.state.accounts.diagnostics.total();
+        // Every chunk that adds something behind the finish reason breaks that rule again, but no other.
+        let late = u64::from(self.state.finish_reason.is_some());
         self.state.accounts.added = false;
         self.state.take(&mut self.chunk, payload, name)?;
-        if self.state.accounts.added && self.state.accounts.diagnostics.total() == breaches {
+        if self.state.accounts.added && self.state.accounts.diagnostics.total() == breaches + late {
             self.repeat_item = self.repeat.learn(&self.chunk, payload).and_then(|(target, choice)| {
                 let output = &self.state.output;
                 match target {
@@ -148,6 +148,46 @@ impl ChatToResponses {
             });
         }
         Ok(())
+    }
+
+    /// Takes the event that starts at `at` of a stream and returns where it ends, if it stands there whole and is of the
+    /// common kind; otherwise nothing is taken.
+    #[inline]
+    pub(super) fn feed_known(
+        &mut self,
+        stream: &[u8],
+        at: usize,
+    ) -> Result<(usize, Result<(), Error>), Miss> {
+        let item = self.repeat_item.ok_or(Miss::Different)?;
+        let (added, end) = self.repeat.fit_event(stream, at)?;
+        Ok((end, self.add(item, added)))
+    }
+
+    /// Adds to an item what a repeating chunk adds.
+    #[inline]
+    fn add(&mut self, item: usize, added: Added<'_>) -> Result<(), Error> {
+        let Added { target, piece, .. } = added;
+        let kind = match target {
+            RepeatTarget::Content => PartKind::Text,
+            RepeatTarget::Refusal => PartKind::Refusal,
+            _ => self.state.reasoning_kind(target),
+        };
+        let emitter = &mut self.state.output.emitter;
+        let plain = piece.ascii && !piece.escaped;
+        let text = if plain {
+            piece.raw
+        } else {
+            self.decoded.clear();
+            push_wtf8(piece, &mut self.decoded);
+            &self.decoded
+        };
+        let piece = Piece { text, plain };
+        match target {
+            RepeatTarget::Arguments => emitter.push_string(item, Channel::FunctionArguments, piece)?,
+            _ => emitter.push_part(item, kind, piece, b"")?,
+        }
+        let late = self.state.finish_reason.is_some() && !piece.text.is_empty();
+        if late { self.state.accounts.breach(rules::LATE_DELTA) } else { Ok(()) }
     }
 
     /// `[DONE]` came: writes the terminal event.
