@@ -8,6 +8,7 @@ mod responses;
 mod sparse;
 mod text;
 
+pub(crate) use chat::ChunkDiagnostics;
 pub(crate) use diagnostics::Diagnostics;
 pub(crate) use sparse::Sparse;
 pub(crate) use text::Meter;

@@ -22,12 +22,12 @@ pub(super) struct Audio {
 impl Audio {
     /// Adds the `audio` of a delta.
     pub(super) fn apply(&mut self, delta: &[u8], ledger: &mut Ledger) -> Result<(), Error> {
-        let pieces = ledger.pieces(delta)?;
+        let pieces = ledger.diagnostics.pieces(delta)?;
         self.id.set_first(pieces.get(PieceField::Id), ledger)?;
-        if let Some(piece) = ledger.string(pieces.get(PieceField::Data))? {
+        if let Some(piece) = ledger.diagnostics.string(pieces.get(PieceField::Data))? {
             self.add_data(piece, ledger)?;
         }
-        if let Some(piece) = ledger.string(pieces.get(PieceField::Transcript))? {
+        if let Some(piece) = ledger.diagnostics.string(pieces.get(PieceField::Transcript))? {
             ledger.append(self.transcript.get_or_insert_default(), piece)?;
         }
         let read = [PieceField::Id, PieceField::Data, PieceField::Transcript];
@@ -38,7 +38,7 @@ impl Audio {
         let data = self.data.get_or_insert_default();
         let text = piece.decoded();
         if !Base64::accepts(&text) {
-            return ledger.breach(rules::BAD_AUDIO);
+            return ledger.diagnostics.breach(rules::BAD_AUDIO);
         }
         let held = data.as_bytes().len();
         ledger.exchange(0, text.len().div_ceil(4) * 3)?;

@@ -90,7 +90,7 @@ impl Blocks {
         if let Some(text) = string(element) {
             return self.add_text(text, ledger);
         }
-        let piece = ledger.pieces(element)?;
+        let piece = ledger.diagnostics.pieces(element)?;
         let kind = piece.get(PieceField::Type);
         let Some(streamed) = STREAMED.into_iter().find(|(name, _)| is_string(kind, name)) else {
             if element == b"null" {
@@ -160,7 +160,7 @@ impl Streamed {
         if text.first() == Some(&b'[') {
             self.nested = true;
             elements(text).try_for_each(|part| self.add_nested(part, ledger))?;
-        } else if let Some(text) = ledger.string(text)? {
+        } else if let Some(text) = ledger.diagnostics.string(text)? {
             ledger.append(&mut self.text, text)?;
         }
         let signature = string(piece.get(PieceField::Signature));
@@ -176,7 +176,7 @@ impl Streamed {
         match text {
             Some(text) => ledger.append(&mut self.text, text),
             None if part == b"null" => Ok(()),
-            None => ledger.breach(rules::BAD_VALUE),
+            None => ledger.diagnostics.breach(rules::BAD_VALUE),
         }
     }
 

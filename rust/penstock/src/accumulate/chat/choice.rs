@@ -66,7 +66,7 @@ impl Choice {
         let added = std::mem::replace(&mut ledger.added, false);
         self.message.apply(choice, payload, number, ledger)?;
         if ledger.added && !self.finish_reason.is_empty() {
-            ledger.breach(rules::LATE_DELTA)?;
+            ledger.diagnostics.breach(rules::LATE_DELTA)?;
         }
         ledger.added |= added;
 
@@ -77,10 +77,10 @@ impl Choice {
         let reason = choice.field(ChoiceField::FinishReason).of(payload);
         if !is_blank(reason) {
             if !self.finish_reason.is_empty() && self.finish_reason.as_bytes() != reason {
-                ledger.breach(rules::FINISH_REASON_CHANGED)?;
+                ledger.diagnostics.breach(rules::FINISH_REASON_CHANGED)?;
             }
             if string(reason).is_none() {
-                return ledger.breach(rules::BAD_VALUE);
+                return ledger.diagnostics.breach(rules::BAD_VALUE);
             }
             self.finish_reason.set_last(reason, ledger)?;
         }
@@ -181,7 +181,7 @@ impl Message {
             (DeltaField::FunctionCall, Some(b'{')) => {
                 self.function_call.get_or_insert_default().apply(value, PieceField::Arguments, ledger)
             }
-            _ => ledger.breach(rules::BAD_VALUE),
+            _ => ledger.diagnostics.breach(rules::BAD_VALUE),
         }
     }
 
@@ -209,7 +209,7 @@ impl Message {
         if value.first() == Some(&b'[') {
             return self.parts.extend(value, ledger);
         }
-        match ledger.string(value)? {
+        match ledger.diagnostics.string(value)? {
             Some(text) if !text.raw.is_empty() => self.parts.add_text(text, ledger),
             _ => Ok(()),
         }
@@ -280,7 +280,7 @@ impl Message {
 
 impl Logprobs {
     fn apply(&mut self, logprobs: &[u8], ledger: &mut Ledger) -> Result<(), Error> {
-        let pieces = ledger.pieces(logprobs)?;
+        let pieces = ledger.diagnostics.pieces(logprobs)?;
         self.content.extend(pieces.get(PieceField::Content), ledger)?;
         self.refusal.extend(pieces.get(PieceField::Refusal), ledger)?;
         let read = [PieceField::Content, PieceField::Refusal];
@@ -300,7 +300,7 @@ impl Logprobs {
 /// Appends a string to a text that is there from the first string on, be it empty.
 #[inline]
 fn add_text(text: &mut Option<Text>, value: &[u8], ledger: &mut Ledger) -> Result<(), Error> {
-    match ledger.string(value)? {
+    match ledger.diagnostics.string(value)? {
         Some(piece) => ledger.append(text.get_or_insert_default(), piece),
         None => Ok(()),
     }

@@ -79,7 +79,7 @@ impl Completion {
         ledger: &mut Ledger,
     ) -> Result<(), Error> {
         let Some(number) = number_of(choice, place, payload) else {
-            return ledger.breach(rules::BAD_INDEX);
+            return ledger.diagnostics.breach(rules::BAD_INDEX);
         };
         if self.choices.get_mut(number).is_none() {
             ledger.part()?;

@@ -1,11 +1,8 @@
 //! What an accumulator holds, and what it was told that it should not have been.
 
-use crate::accumulate::chat::rules;
-use crate::accumulate::diagnostics::Diagnostics;
+use crate::accumulate::chat::diagnostics::ChunkDiagnostics;
 use crate::accumulate::text::{Meter, Text};
-use crate::dialect::chat::Pieces;
 use crate::error::Error;
-use crate::event::string;
 use crate::json::RawStr;
 use crate::limits::{Limit, Limits};
 
@@ -15,7 +12,7 @@ pub(crate) struct Ledger {
     pub(super) bytes: Meter,
     pub(super) parts: Meter,
     pub(super) calls: Meter,
-    pub(super) diagnostics: Diagnostics,
+    pub(super) diagnostics: ChunkDiagnostics,
     /// Where in the payload the member being read stands, for errors.
     pub(super) at: usize,
     /// Whether the chunk added text, arguments or sound to its message.
@@ -28,7 +25,7 @@ impl Ledger {
             bytes: Meter::new(Limit::MessageBytes, limits.max_message_bytes),
             parts: Meter::new(Limit::Parts, limits.max_parts),
             calls: Meter::new(Limit::ToolCalls, limits.max_tool_calls),
-            diagnostics: Diagnostics::new(strict),
+            diagnostics: ChunkDiagnostics::new(strict),
             at: 0,
             added: false,
         }
@@ -54,30 +51,5 @@ impl Ledger {
     pub(super) fn append(&mut self, text: &mut Text, piece: RawStr<'_>) -> Result<(), Error> {
         self.added |= !piece.raw.is_empty();
         text.push(piece, self.at, &mut self.bytes)
-    }
-
-    /// The string that a member should be; `null` and no member are none.
-    #[inline]
-    pub(super) fn string<'a>(&mut self, value: &'a [u8]) -> Result<Option<RawStr<'a>>, Error> {
-        let text = string(value);
-        if text.is_none() && !matches!(value, b"" | b"null") {
-            self.breach(rules::BAD_VALUE)?;
-        }
-        Ok(text)
-    }
-
-    /// The members of an object nested in a delta.
-    pub(super) fn pieces<'a>(&mut self, object: &'a [u8]) -> Result<Pieces<'a>, Error> {
-        let pieces = Pieces::read(object);
-        if pieces.duplicates {
-            self.breach(rules::DUPLICATE_FIELD)?;
-        }
-        Ok(pieces)
-    }
-
-    /// The chunk broke a rule.
-    #[cold]
-    pub(super) fn breach(&mut self, rule: &'static str) -> Result<(), Error> {
-        self.diagnostics.breach(rule, "chat.completion.chunk")
     }
 }

@@ -17,6 +17,7 @@ mod audio;
 mod blocks;
 mod choice;
 mod completion;
+mod diagnostics;
 mod keep;
 mod ledger;
 mod rules;
@@ -30,6 +31,8 @@ use crate::json::Cursor;
 use crate::limits::{DEPTH_CEILING, Limit, Limits};
 use completion::Completion;
 use ledger::Ledger;
+
+pub(crate) use diagnostics::ChunkDiagnostics;
 
 /// How a stream of chunks ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +169,7 @@ impl ChatAccumulator {
 
     fn take(&mut self, payload: &[u8], name: Option<&[u8]>) -> Result<(), Error> {
         if self.done {
-            return self.ledger.breach(rules::AFTER_TERMINAL);
+            return self.ledger.diagnostics.breach(rules::AFTER_TERMINAL);
         }
         self.ended = false;
         if self.limits.max_depth < DEPTH_CEILING {
@@ -202,10 +205,10 @@ impl ChatAccumulator {
             return Err(exceeded(Limit::Parts, self.limits.max_parts, 0));
         }
         if self.chunk.duplicates {
-            self.ledger.breach(rules::DUPLICATE_FIELD)?;
+            self.ledger.diagnostics.breach(rules::DUPLICATE_FIELD)?;
         }
         if self.chunk.odd_choices {
-            self.ledger.breach(rules::BAD_VALUE)?;
+            self.ledger.diagnostics.breach(rules::BAD_VALUE)?;
         }
         self.chunks += 1;
         let breaches = self.ledger.diagnostics.total();

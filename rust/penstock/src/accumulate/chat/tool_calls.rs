@@ -30,7 +30,7 @@ impl Function {
         text: PieceField,
         ledger: &mut Ledger,
     ) -> Result<(), Error> {
-        let pieces = ledger.pieces(fragment)?;
+        let pieces = ledger.diagnostics.pieces(fragment)?;
         self.add_name(pieces.get(PieceField::Name), ledger)?;
         self.add_arguments(pieces.get(text), ledger)?;
         pieces
@@ -39,12 +39,12 @@ impl Function {
     }
 
     fn add_name(&mut self, value: &[u8], ledger: &mut Ledger) -> Result<(), Error> {
-        let Some(name) = ledger.string(value)? else { return Ok(()) };
+        let Some(name) = ledger.diagnostics.string(value)? else { return Ok(()) };
         if self.name.equals(name) {
             return Ok(());
         }
         if !self.arguments.is_empty() && !self.name.is_empty() && !name.raw.is_empty() {
-            return ledger.breach(rules::TOOL_NAME_CHANGED);
+            return ledger.diagnostics.breach(rules::TOOL_NAME_CHANGED);
         }
         ledger.append(&mut self.name, name)
     }
@@ -57,7 +57,7 @@ impl Function {
             return Ok(());
         }
         // An object in place of its text, whole: the text it stands for.
-        ledger.breach(rules::ARGUMENTS_NOT_TEXT)?;
+        ledger.diagnostics.breach(rules::ARGUMENTS_NOT_TEXT)?;
         let mut compact = Vec::with_capacity(value.len());
         push_compact(value, &mut compact);
         let piece = RawStr { raw: &compact, escaped: false, ascii: compact.is_ascii() };
@@ -132,12 +132,12 @@ impl ToolCall {
     }
 
     fn add_id(&mut self, value: &[u8], ledger: &mut Ledger) -> Result<(), Error> {
-        let Some(id) = ledger.string(value)? else { return Ok(()) };
+        let Some(id) = ledger.diagnostics.string(value)? else { return Ok(()) };
         if id.raw.is_empty() || self.id.equals(id) {
             return Ok(());
         }
         if !self.id.is_empty() {
-            return ledger.breach(rules::TOOL_ID_CHANGED);
+            return ledger.diagnostics.breach(rules::TOOL_ID_CHANGED);
         }
         self.id.push(id, ledger.at, &mut ledger.bytes)
     }
@@ -177,10 +177,10 @@ impl ToolCalls {
     /// Adds the fragments of a delta's list; `chunk` numbers the chunk.
     pub(super) fn extend(&mut self, list: &[u8], chunk: u64, ledger: &mut Ledger) -> Result<(), Error> {
         for fragment in elements(list) {
-            let fragment = ledger.pieces(fragment)?;
+            let fragment = ledger.diagnostics.pieces(fragment)?;
             let address = CallAddress::read(&fragment);
             if address.bad_index {
-                ledger.breach(rules::BAD_INDEX)?;
+                ledger.diagnostics.breach(rules::BAD_INDEX)?;
             }
             let place = match address.find(&self.calls, self.last, chunk) {
                 Some(place) => place,
@@ -202,7 +202,7 @@ impl ToolCalls {
         let behind = |call: &ToolCall| index.is_none() || call.index.is_none() || call.index <= index;
         let place = self.calls.iter().rposition(behind).map_or(0, |place| place + 1);
         if index.is_some() && self.calls.iter().any(|call| call.index == index) {
-            ledger.breach(rules::TOOL_INDEX_REUSED)?;
+            ledger.diagnostics.breach(rules::TOOL_INDEX_REUSED)?;
         }
         let serial = self.calls.len() as u64;
         self.calls.insert(place, ToolCall { serial, index, ..ToolCall::default() });

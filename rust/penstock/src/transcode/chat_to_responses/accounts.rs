@@ -2,20 +2,16 @@
 
 use std::borrow::Cow;
 
-use crate::accumulate::{Diagnostics, Meter};
-use crate::dialect::chat::Pieces;
+use crate::accumulate::{ChunkDiagnostics, Meter};
 use crate::error::Error;
-use crate::event::string;
-use crate::json::RawStr;
 use crate::limits::{Limit, Limits};
-use crate::transcode::rules;
 
 /// The accounts of one stream, handed down to whatever a chunk touches.
 #[derive(Debug)]
 pub(super) struct Accounts {
     bytes: Meter,
     pub(super) calls: Meter,
-    pub(super) diagnostics: Diagnostics,
+    pub(super) diagnostics: ChunkDiagnostics,
     /// Chunks read so far.
     pub(super) chunks: u64,
     /// Whether the chunk added something to the message.
@@ -27,7 +23,7 @@ impl Accounts {
         Self {
             bytes: Meter::new(Limit::MessageBytes, limits.max_message_bytes),
             calls: Meter::new(Limit::ToolCalls, limits.max_tool_calls),
-            diagnostics: Diagnostics::new(strict),
+            diagnostics: ChunkDiagnostics::new(strict),
             chunks: 0,
             added: false,
         }
@@ -36,37 +32,6 @@ impl Accounts {
     /// Holds so many bytes more.
     pub(super) fn hold(&mut self, bytes: usize) -> Result<(), Error> {
         self.bytes.take(bytes, 0)
-    }
-
-    /// The chunk broke a rule.
-    #[cold]
-    pub(super) fn breach(&mut self, rule: &'static str) -> Result<(), Error> {
-        self.diagnostics.breach(rule, "chat.completion.chunk")
-    }
-
-    /// Something worth knowing that breaks no rule.
-    #[cold]
-    pub(super) fn note(&mut self, kind: &'static str) {
-        self.diagnostics.note(kind);
-    }
-
-    /// The string that a member should be; `null` and no member are none.
-    #[inline]
-    pub(super) fn string<'a>(&mut self, value: &'a [u8]) -> Result<Option<RawStr<'a>>, Error> {
-        let text = string(value);
-        if text.is_none() && !matches!(value, b"" | b"null") {
-            self.breach(rules::BAD_VALUE)?;
-        }
-        Ok(text)
-    }
-
-    /// The members of an object nested in a delta.
-    pub(super) fn pieces<'a>(&mut self, object: &'a [u8]) -> Result<Pieces<'a>, Error> {
-        let pieces = Pieces::read(object);
-        if pieces.duplicates {
-            self.breach(rules::DUPLICATE_FIELD)?;
-        }
-        Ok(pieces)
     }
 }
 

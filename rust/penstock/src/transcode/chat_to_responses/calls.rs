@@ -80,7 +80,7 @@ impl Call {
             return Ok(());
         }
         if !self.id.is_empty() {
-            return accounts.breach(rules::TOOL_ID_CHANGED);
+            return accounts.diagnostics.breach(rules::TOOL_ID_CHANGED);
         }
         accounts.hold(given.len())?;
         self.id = id.to_vec();
@@ -92,14 +92,16 @@ impl Call {
     }
 
     fn add_name(&mut self, value: &[u8], chunk: u64, accounts: &mut Accounts) -> Result<(), Error> {
-        let Some(name) = accounts.string(value)?.filter(|name| !name.raw.is_empty()) else { return Ok(()) };
+        let Some(name) = accounts.diagnostics.string(value)?.filter(|name| !name.raw.is_empty()) else {
+            return Ok(());
+        };
         self.named_in = chunk;
         let name = name.decoded();
         if self.name == *name {
             return Ok(());
         }
         if self.item.is_some() || self.has_arguments && !self.name.is_empty() {
-            return accounts.breach(rules::TOOL_NAME_CHANGED);
+            return accounts.diagnostics.breach(rules::TOOL_NAME_CHANGED);
         }
         accounts.hold(name.len())?;
         self.name.extend_from_slice(&name);
@@ -150,7 +152,7 @@ impl Call {
             return Ok(());
         }
         // An object in place of its text: the text it stands for.
-        accounts.breach(rules::ARGUMENTS_NOT_TEXT)?;
+        accounts.diagnostics.breach(rules::ARGUMENTS_NOT_TEXT)?;
         let mut compact = Vec::with_capacity(value.len());
         push_compact(value, &mut compact);
         self.push(&compact, emitter, accounts)
@@ -163,7 +165,7 @@ impl Call {
         self.has_arguments = true;
         accounts.added = true;
         match self.item {
-            Some(_) if self.stage == Stage::Done => accounts.breach(rules::LATE_ARGUMENTS),
+            Some(_) if self.stage == Stage::Done => accounts.diagnostics.breach(rules::LATE_ARGUMENTS),
             Some(item) if self.custom => emitter.custom_input(item, piece),
             Some(item) => emitter.arguments(item, piece),
             None => {
@@ -226,10 +228,10 @@ impl Calls {
         accounts: &mut Accounts,
     ) -> Result<(), Error> {
         for fragment in elements(list) {
-            let fragment = accounts.pieces(fragment)?;
+            let fragment = accounts.diagnostics.pieces(fragment)?;
             let address = CallAddress::read(&fragment);
             if address.bad_index {
-                accounts.breach(rules::BAD_INDEX)?;
+                accounts.diagnostics.breach(rules::BAD_INDEX)?;
             }
             let place = match address.find(&self.calls, self.last, accounts.chunks) {
                 Some(place) => place,
@@ -257,7 +259,7 @@ impl Calls {
                 for (function, text) in
                     [(fragment.get(PieceField::Function), PieceField::Arguments), (custom, PieceField::Input)]
                 {
-                    let function = accounts.pieces(function)?;
+                    let function = accounts.diagnostics.pieces(function)?;
                     call.add_name(function.get(PieceField::Name), accounts.chunks, accounts)?;
                     call.add_extras(&function, &[PieceField::Name, text], accounts)?;
                     call.add_arguments(function.get(text), emitter, accounts)?;
@@ -285,7 +287,7 @@ impl Calls {
         };
         self.last = place;
         let Some(call) = self.calls.get_mut(place) else { return Ok(()) };
-        let function = accounts.pieces(function)?;
+        let function = accounts.diagnostics.pieces(function)?;
         call.add_name(function.get(PieceField::Name), accounts.chunks, accounts)?;
         call.add_arguments(function.get(PieceField::Arguments), emitter, accounts)
     }
@@ -293,7 +295,7 @@ impl Calls {
     fn insert(&mut self, address: &CallAddress<'_>, accounts: &mut Accounts) -> Result<usize, Error> {
         accounts.calls.take(1, 0)?;
         if address.index.is_some() && self.calls.iter().any(|call| call.index == address.index) {
-            accounts.breach(rules::TOOL_INDEX_REUSED)?;
+            accounts.diagnostics.breach(rules::TOOL_INDEX_REUSED)?;
         }
         self.calls.push(Call { index: address.index, ..Call::default() });
         Ok(self.calls.len() - 1)
@@ -335,7 +337,7 @@ impl Calls {
     ) -> Result<(), Error> {
         for call in self.calls.iter_mut().filter(|call| call.item.is_none()) {
             if call.name.is_empty() {
-                accounts.breach(rules::TOOL_NAME_MISSING)?;
+                accounts.diagnostics.breach(rules::TOOL_NAME_MISSING)?;
             }
             call.announce(emitter)?;
         }

@@ -19,10 +19,10 @@ impl State {
         self.apply_reasoning(choice, payload)?;
         let logprobs = Pieces::read(choice.field(ChoiceField::Logprobs).of(payload));
         if !is_blank(logprobs.get(PieceField::Refusal)) {
-            self.accounts.note(rules::LOGPROBS_DROPPED);
+            self.accounts.diagnostics.note(rules::LOGPROBS_DROPPED);
         }
         self.apply_content(value(DeltaField::Content), logprobs.get(PieceField::Content))?;
-        if let Some(refusal) = self.accounts.string(value(DeltaField::Refusal))? {
+        if let Some(refusal) = self.accounts.diagnostics.string(value(DeltaField::Refusal))? {
             self.output.refusal(&refusal.decoded(), &mut self.accounts)?;
         }
         let annotations = value(DeltaField::Annotations);
@@ -36,11 +36,11 @@ impl State {
         }
         let audio = value(DeltaField::Audio);
         if !is_blank(audio) {
-            let audio = self.accounts.pieces(audio)?;
+            let audio = self.accounts.diagnostics.pieces(audio)?;
             self.output.sound(audio.get(PieceField::Data), audio.get(PieceField::Transcript))?;
         }
         if self.accounts.added && self.finish_reason.is_some() {
-            self.accounts.breach(rules::LATE_DELTA)?;
+            self.accounts.diagnostics.breach(rules::LATE_DELTA)?;
         }
         self.accounts.added |= before;
         keep_object(&mut self.stray_usage, choice.field(ChoiceField::Usage).of(payload));
@@ -87,7 +87,7 @@ impl State {
     /// Content is a string, or a list of parts, of which some may be thinking.
     fn apply_content(&mut self, content: &[u8], logprobs: &[u8]) -> Result<(), Error> {
         if content.first() != Some(&b'[') {
-            let text = self.accounts.string(content)?;
+            let text = self.accounts.diagnostics.string(content)?;
             if text.is_none() && is_blank(logprobs) {
                 return Ok(());
             }
@@ -101,7 +101,7 @@ impl State {
                 self.output.text(&text.decoded(), b"", &mut self.accounts)?;
                 continue;
             }
-            let piece = self.accounts.pieces(part)?;
+            let piece = self.accounts.diagnostics.pieces(part)?;
             let thinking = piece.get(PieceField::Thinking);
             if let Some(text) = string(piece.get(PieceField::Text)) {
                 self.output.text(&text.decoded(), b"", &mut self.accounts)?;
@@ -115,7 +115,7 @@ impl State {
                     }
                 }
             } else if part != b"null" {
-                self.accounts.note(rules::CONTENT_DROPPED);
+                self.accounts.diagnostics.note(rules::CONTENT_DROPPED);
             }
         }
         Ok(())
@@ -131,12 +131,13 @@ impl State {
     }
 
     fn take_finish_reason(&mut self, value: &[u8]) -> Result<(), Error> {
-        let Some(reason) = self.accounts.string(value)?.filter(|reason| !reason.raw.is_empty()) else {
+        let Some(reason) = self.accounts.diagnostics.string(value)?.filter(|reason| !reason.raw.is_empty())
+        else {
             return Ok(());
         };
         let reason = reason.decoded();
         if self.finish_reason.as_ref().is_some_and(|known| *known != *reason) {
-            self.accounts.breach(rules::FINISH_REASON_CHANGED)?;
+            self.accounts.diagnostics.breach(rules::FINISH_REASON_CHANGED)?;
         }
         self.finish_reason = Some(reason.into_owned());
         Ok(())

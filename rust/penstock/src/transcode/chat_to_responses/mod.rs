@@ -187,7 +187,7 @@ impl ChatToResponses {
             _ => emitter.push_part(item, kind, piece, b"")?,
         }
         let late = self.state.finish_reason.is_some() && !piece.text.is_empty();
-        if late { self.state.accounts.breach(rules::LATE_DELTA) } else { Ok(()) }
+        if late { self.state.accounts.diagnostics.breach(rules::LATE_DELTA) } else { Ok(()) }
     }
 
     /// `[DONE]` came: writes the terminal event.

@@ -169,7 +169,7 @@ impl Output {
         match value.first() {
             Some(b'[') => self.calls.extend(value, &mut self.emitter, accounts)?,
             Some(b'{') => self.calls.add_legacy(value, &mut self.emitter, accounts)?,
-            _ => return accounts.breach(rules::BAD_VALUE),
+            _ => return accounts.diagnostics.breach(rules::BAD_VALUE),
         }
         if self.calls.is_empty() {
             return Ok(());
@@ -201,7 +201,7 @@ impl Output {
             self.seen.insert(element.into());
             match annotation(&clean(element)) {
                 Some(annotation) => self.waiting.push(annotation),
-                None => accounts.note(rules::ANNOTATION_DROPPED),
+                None => accounts.diagnostics.note(rules::ANNOTATION_DROPPED),
             }
         }
         self.annotate(accounts)
@@ -290,7 +290,7 @@ impl Output {
     pub(super) fn close(&mut self, cut: bool, accounts: &mut Accounts) -> Result<(), Error> {
         let status = |is_last| if cut && is_last { ItemStatus::Incomplete } else { ItemStatus::Completed };
         for _ in self.waiting.drain(..) {
-            accounts.note(rules::ANNOTATION_DROPPED);
+            accounts.diagnostics.note(rules::ANNOTATION_DROPPED);
         }
         for (event, open) in
             [(EventType::AudioDone, self.audio), (EventType::AudioTranscriptDone, self.transcript)]

@@ -59,7 +59,7 @@ impl Reasoning {
         accounts: &mut Accounts,
     ) -> Result<(), Error> {
         for element in elements(list) {
-            let piece = accounts.pieces(element)?;
+            let piece = accounts.diagnostics.pieces(element)?;
             if !is_thinking(&piece) {
                 accounts.hold(element.len())?;
                 emitter.close_part(self.item)?;

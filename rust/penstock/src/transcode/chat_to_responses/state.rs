@@ -78,7 +78,7 @@ impl State {
             }
         }
         if self.phase == Phase::Ended {
-            return self.accounts.breach(rules::AFTER_TERMINAL);
+            return self.accounts.diagnostics.breach(rules::AFTER_TERMINAL);
         }
         if payload.len() as u64 > self.limits.max_event_bytes.min(u64::from(u32::MAX)) {
             return Err(exceeded(
@@ -92,17 +92,17 @@ impl State {
                 return self.fail(&Failure::read(payload));
             }
             // A chunk that cannot be read says nothing; its neighbours still do.
-            self.accounts.breach(rules::MALFORMED)?;
+            self.accounts.diagnostics.breach(rules::MALFORMED)?;
             return if matches!(error, Error::Limit { .. }) { Err(error) } else { Ok(()) };
         }
         if chunk.crowded {
             return Err(exceeded(Limit::Parts, self.limits.max_parts, 0));
         }
         if chunk.duplicates {
-            self.accounts.breach(rules::DUPLICATE_FIELD)?;
+            self.accounts.diagnostics.breach(rules::DUPLICATE_FIELD)?;
         }
         if chunk.odd_choices {
-            self.accounts.breach(rules::BAD_VALUE)?;
+            self.accounts.diagnostics.breach(rules::BAD_VALUE)?;
         }
         self.accounts.chunks += 1;
         self.apply(chunk, payload, name)
@@ -141,8 +141,8 @@ impl State {
                     let choice = if whole { choice.with_message(payload) } else { *choice };
                     self.apply_choice(&choice, payload)?;
                 }
-                Some(_) => self.accounts.breach(rules::OTHER_CHOICE)?,
-                None => self.accounts.breach(rules::BAD_INDEX)?,
+                Some(_) => self.accounts.diagnostics.breach(rules::OTHER_CHOICE)?,
+                None => self.accounts.diagnostics.breach(rules::BAD_INDEX)?,
             }
         }
         let citations = value(ChunkField::Citations);
@@ -187,7 +187,7 @@ impl State {
             if self.accounts.chunks == 0 {
                 return self.finish();
             }
-            self.accounts.note(rules::FINISH_REASON_MISSING);
+            self.accounts.diagnostics.note(rules::FINISH_REASON_MISSING);
         }
         self.start()?;
         self.conclude()
@@ -201,7 +201,7 @@ impl State {
         if self.finish_reason.is_some() {
             return self.conclude();
         }
-        self.accounts.note(rules::TRUNCATED);
+        self.accounts.diagnostics.note(rules::TRUNCATED);
         if self.options.truncated == Truncated::Incomplete {
             return self.end(Some("stream_truncated"));
         }
@@ -224,7 +224,7 @@ impl State {
             reason => {
                 let known = [&b"stop"[..], b"tool_calls", b"function_call", b"end_turn", b"eos"];
                 if reason.is_some_and(|reason| !known.contains(&reason)) {
-                    self.accounts.note(rules::FINISH_REASON_UNKNOWN);
+                    self.accounts.diagnostics.note(rules::FINISH_REASON_UNKNOWN);
                 }
                 self.end(None)
             }
