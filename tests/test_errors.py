@@ -62,7 +62,7 @@ EXAMPLES: list[tuple[type[errors.PenstockError], dict[str, Any]]] = [
     ),
     (errors.ClientDisconnected, {"partial": {"output": [CANARY]}}),
     (errors.GuardFailed, {"code": "content_filter"}),
-    (errors.InvalidResponseId, {}),
+    (errors.InvalidResponseId, {"events": [b"data: {}\n\n"]}),
     (errors.PreviousResponseNotFound, {}),
     (errors.TurnConflict, {}),
     (errors.StoreUnavailable, {"backend": "redis", "reason": "READONLY"}),

@@ -152,6 +152,37 @@ def test_an_id_that_is_not_ours_does_not_pass(message: str, id: str) -> None:
         rewriter.finish()
 
 
+FINE = f'event: x\ndata: {{"response":{{"id":"{OURS}"}}}}\n\n: ping\n'
+OPENED = FINE.replace(OURS, UPSTREAM).encode()
+
+
+@pytest.mark.parametrize(
+    ("refused", "error"),
+    [
+        ('data: {"response":{"id":"A"}}\n\n', InvalidResponseId),
+        (
+            f'event: y\ndata: {{"response":{{"id":"{OURS}","previous_response_id":"A"}}}}\n\n',
+            InvalidResponseId,
+        ),
+        ("data: {\ndata: x}\n\n", DecodeError),
+        (f"data: {' ' * 500}", LimitExceeded),
+    ],
+)
+def test_what_came_before_a_refusal_is_not_lost(refused: str, error: type[Any]) -> None:
+    stream = (FINE * 2 + refused).encode()
+    # The name of an event passes when it comes; its data does not.
+    expected = OPENED * 2 + (b"event: y\n" if refused.startswith("event") else b"")
+    for size in (len(stream), 1, 7, 50):
+        rewriter = IdRewriter(SEALED, "decode", tenant="acme", limits=Limits(max_event_bytes=400))
+        passed: list[bytes] = []
+        with pytest.raises(error) as caught:
+            passed.extend(rewriter.feed(stream[at : at + size]) for at in range(0, len(stream), size))
+        assert b"".join(passed + caught.value.events) == expected
+        with pytest.raises(error) as again:
+            rewriter.feed(b"data: {}\n\n")
+        assert again.value.events == []
+
+
 @pytest.mark.parametrize(
     "text",
     ['{"x":NaN,"previous_response_id":"A"}', '{"a":' * 200 + "}" * 200, "[1]", "{", "\ufeff{}", "\xff"],

@@ -274,11 +274,18 @@ class InvalidResponseId(PenstockError):
     """A response id that was not sealed here, was sealed for another tenant, or was damaged on the way.
 
     Which of these it is, nobody is told. A gateway answers with `status`, `code` and `param`.
+
+    Attributes:
+        events: what passed of the same stream's bytes before it, as one `bytes`; nothing for an id by itself.
     """
 
     status: ClassVar[int] = 403
     code: ClassVar[str] = "invalid_response_id"
     param: ClassVar[str] = "previous_response_id"
+
+    def __init__(self, message: str, *, events: Iterable[Any] = ()) -> None:
+        super().__init__(message)
+        self.events: list[Any] = list(events)
 
 
 class PreviousResponseNotFound(PenstockError):

@@ -159,7 +159,12 @@ pub(crate) fn raise_illegal(py: Python<'_>, error: &Error) -> PyErr {
 /// The Python exception for a core error, with the events that came before it.
 #[cold]
 pub(crate) fn raise_after(py: Python<'_>, error: &Error, events: &Bound<'_, PyList>) -> PyErr {
-    let raised = raise(py, error);
+    with_events(py, raise(py, error), events)
+}
+
+/// An exception that tells what came before it.
+#[cold]
+pub(crate) fn with_events(py: Python<'_>, raised: PyErr, events: &Bound<'_, PyList>) -> PyErr {
     match raised.value(py).setattr(intern!(py, "events"), events) {
         Ok(()) => raised,
         Err(other) => other,

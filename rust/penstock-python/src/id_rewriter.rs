@@ -5,10 +5,10 @@ use std::sync::Mutex;
 use penstock::ids::{Codec, Direction, Refusal, Rewriter, Scope, Selection, SseRewriter, Translation};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 use crate::decoder::with_bytes;
-use crate::errors::{guard, lock, raise};
+use crate::errors::{guard, lock, raise, with_events};
 use crate::event::Event;
 use crate::given::unknown;
 use crate::ids::{Parts, codec_of, invalid, parts, with_text};
@@ -77,7 +77,8 @@ impl IdRewriter {
     }
 
     /// Takes the next bytes of an event stream, in any split, and gives those that may pass. An event with data waits
-    /// for its blank line; everything else passes at once. After an error it stays failed.
+    /// for its blank line; everything else passes at once. After an error it stays failed; what passed of the same bytes
+    /// before it is in the error's `events`.
     ///
     /// Raises:
     ///     InvalidResponseId: decoding met an id that is not one of ours.
@@ -90,7 +91,7 @@ impl IdRewriter {
             with_bytes(data, |data| {
                 let mut state = lock(py, &self.state)?;
                 let mut out = Vec::with_capacity(data.as_bytes().len() + 128);
-                state.feed(data.as_bytes(), &mut out).map_err(|refusal| refused(py, &refusal))?;
+                state.feed(data.as_bytes(), &mut out).map_err(|refusal| refused_after(py, &refusal, &out))?;
                 // What passes unchanged and whole is the same object.
                 if out == data.as_bytes() { Ok(data.clone()) } else { Ok(PyBytes::new(py, &out)) }
             })
@@ -101,7 +102,8 @@ impl IdRewriter {
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         guard(py, || {
             let mut out = Vec::new();
-            lock(py, &self.state)?.finish(&mut out).map_err(|refusal| refused(py, &refusal))?;
+            let finished = lock(py, &self.state)?.finish(&mut out);
+            finished.map_err(|refusal| refused_after(py, &refusal, &out))?;
             Ok(PyBytes::new(py, &out))
         })
     }
@@ -167,5 +169,15 @@ fn refused(py: Python<'_>, refusal: &Refusal) -> PyErr {
     match refusal {
         Refusal::Message(error) => raise(py, error),
         _ => invalid(py),
+    }
+}
+
+/// With the bytes that passed before.
+#[cold]
+fn refused_after(py: Python<'_>, refusal: &Refusal, passed: &[u8]) -> PyErr {
+    let passed = Some(passed).filter(|passed| !passed.is_empty()).map(|passed| PyBytes::new(py, passed));
+    match PyList::new(py, passed) {
+        Ok(events) => with_events(py, refused(py, refusal), &events),
+        Err(error) => error,
     }
 }

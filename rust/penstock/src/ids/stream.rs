@@ -63,7 +63,8 @@ impl SseRewriter {
         &mut self.rewriter
     }
 
-    /// Takes the next bytes and appends to `out` what may pass. After a refusal it stays refused.
+    /// Takes the next bytes and appends to `out` what may pass: what came before a refusal, too. After that it stays
+    /// refused.
     pub fn feed(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         self.check()?;
         self.held.extend_from_slice(chunk);
@@ -136,6 +137,7 @@ impl SseRewriter {
     /// Appends the event up to the end of its data, from `passed` on, with its ids rewritten; returns how far it came.
     fn pass_event(&mut self, passed: usize, out: &mut Vec<u8>) -> Result<usize, Refusal> {
         let Self { rewriter, held, data, .. } = self;
+        let whole = out.len();
         let mut copied = passed;
         let mut replace = |place: Range<usize>, by: &[u8]| {
             out.extend_from_slice(held.get(copied..place.start).unwrap_or_default());
@@ -165,8 +167,10 @@ impl SseRewriter {
         match done {
             Ok(()) => Ok(copied),
             Err(refusal) => {
+                // Nothing of this event passes, and all before it has.
+                out.truncate(whole);
                 self.fail(refusal)?;
-                Ok(copied)
+                Ok(passed)
             }
         }
     }
