@@ -171,6 +171,19 @@ async def test_a_connection_that_was_paused_can_be_used_again(upstream: Upstream
     endpoint.close()
 
 
+async def test_a_connection_is_taken_before_its_last_user_has_woken(upstream: Upstream) -> None:
+    """An answer in one piece frees its connection before the task that waits for its head runs on."""
+    endpoint, path = at(upstream, [*document(200, BODY), KEEP])
+
+    async def ask_often() -> None:
+        for _ in range(40):
+            answer = await endpoint.request("POST", path, [], timeout=10)
+            assert await answer.whole(1_000) == BODY
+
+    await asyncio.gather(*(ask_often() for _ in range(20)))
+    endpoint.close()
+
+
 async def test_an_answer_larger_than_allowed(upstream: Upstream) -> None:
     endpoint, path = at(upstream, document(200, BODY))
     answer = await endpoint.request("POST", path, [], timeout=5)

@@ -13,10 +13,11 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from penstock._penstock import Event, Limits
 from penstock.broadcast import Broadcast
+from penstock.errors import StoreUnavailable
 
 __all__ = ["Broadcasts", "RedisBroadcasts"]
 
@@ -121,11 +122,21 @@ class RedisBroadcasts(Broadcasts):
     ) -> None:
         super().__init__(ttl=ttl, max_streams=max_streams)
         self._client = client
+        self._owned = False
         self._prefix = prefix
         self._lease = lease
         self._published: dict[str, _Published] = {}
         self._followers: set[asyncio.Task[None]] = set()
         self._renewer: asyncio.Task[None] | None = None
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Self:
+        """Broadcasts with a client of their own, which is closed with them."""
+        from redis.asyncio import from_url  # noqa: PLC0415 - another extra
+
+        made = cls(from_url(url), **options)
+        made._owned = True
+        return made
 
     async def open(
         self, id: str, *, tenant: str = "", dialect: Any = "auto", limits: Limits | None = None
@@ -148,11 +159,21 @@ class RedisBroadcasts(Broadcasts):
 
     async def get(self, id: str, *, tenant: str = "") -> Broadcast | None:
         """The broadcast of an id, from wherever it is published; None if its tenant has none, or its time is
-        over."""
+        over.
+
+        Raises:
+            StoreUnavailable: Redis does not answer.
+        """
+        from redis.exceptions import RedisError  # noqa: PLC0415 - only who has a client has it
+
         found = await super().get(id, tenant=tenant)
         name = self._name((tenant, id))
-        if found is not None or not await self._client.exists(name):
-            return found
+        try:
+            if found is not None or not await self._client.exists(name):
+                return found
+        except RedisError as error:
+            reason = type(error).__name__
+            raise StoreUnavailable(f"Redis failed: {reason}", backend="redis", reason=reason) from None
         if (meanwhile := self._streams.get((tenant, id))) is not None:
             return meanwhile
         mirror = self._keep((tenant, id), Broadcast())
@@ -170,6 +191,8 @@ class RedisBroadcasts(Broadcasts):
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        if self._owned:
+            await self._client.aclose()
 
     def _name(self, key: Key) -> str:
         # Whatever tenants and ids are made of, no two pairs have one name.

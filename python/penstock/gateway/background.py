@@ -35,11 +35,9 @@ def open_broadcasts(config: Config) -> Broadcasts:
     """Where running streams are kept: on Redis where the store is there, so that any worker serves them."""
     if config.store.kind != "redis":
         return Broadcasts(ttl=config.limits.resume)
-    from redis.asyncio import from_url  # noqa: PLC0415 - another extra
+    from penstock.broadcasts import RedisBroadcasts  # noqa: PLC0415 - its client is another extra
 
-    from penstock.broadcasts import RedisBroadcasts  # noqa: PLC0415
-
-    return RedisBroadcasts(from_url(config.store.url.get_secret_value()), ttl=config.limits.resume)
+    return RedisBroadcasts.from_url(config.store.url.get_secret_value(), ttl=config.limits.resume)
 
 
 class Publisher:

@@ -243,7 +243,10 @@ class _Connection(asyncio.Protocol):
             answer.close()
             raise
         finally:
-            self._headed = None
+            if (
+                self._headed is headed
+            ):  # an answer that came whole has freed the connection: it may be another's
+                self._headed = None
             if late is not None:
                 late.cancel()
 

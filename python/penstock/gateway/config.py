@@ -177,6 +177,9 @@ class Store(_Section):
     url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     ttl: Annotated[float, Field(gt=0, le=366 * 86_400)] | None = None
     """Seconds after which a response is forgotten."""
+    wait: float = Field(default=5.0, ge=0, le=300)
+    """Seconds for which a database that does not answer is asked again. A response that cannot be stored then
+    is told as failed: one that is told as completed can be continued."""
 
 
 class LimitsConfig(_Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -17,6 +17,7 @@ from .background import EVENT_STREAM, Publisher, show, watch
 from .client import UpstreamCut
 from .course import Course, bridge_whole
 from .flow import Flow
+from .history import NotStored
 from .http import ApiError, ClientGone, Receive, Request, Send, error_object, json_object, send_json
 from .records import Tally, ending
 from .routing import Api
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from .tenants import Tenant
 
 __all__ = ["Exchange"]
+
+NOT_STORED: Final = "The response could not be stored."
 
 Json = dict[str, Any]
 
@@ -187,7 +190,10 @@ class Exchange:
                 await self._hooks.complete(whole)
             except GuardFailed as refusal:
                 raise ApiError(502, str(refusal), code=refusal.code) from None
-        kept = await self._keep(asked, whole)
+        try:
+            kept = await self._keep(asked, whole)
+        except NotStored:
+            raise ApiError(503, NOT_STORED, code="response_not_stored") from None
         if kept is not None or source != self._api or self._hooks or self._question.recalled is not None:
             body = orjson.dumps(kept or whole)
         rewriter = self._gateway.seals.outward(self._tenant.name, asked.upstream)
@@ -250,7 +256,10 @@ class Exchange:
         if members:
             final["usage"] = {**(final.get("usage") or {}), **members}
         await self._hooks.complete(final)
-        await self._keep(asked, final)
+        try:
+            await self._keep(asked, final)
+        except NotStored:
+            return course.relay.fail(NOT_STORED, code="response_not_stored")
         return course.relay.release(usage=members or None)
 
     async def _last(self, outlet: Outlet, frames: bytes) -> bytes:

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from penstock.errors import StoreUnavailable
+
 from . import over_websocket, ui
 from .asking import names
 from .background import open_broadcasts
@@ -74,7 +76,7 @@ class Gateway:
         self.hooks = load_hooks(config)
         self.seals = Seals(config)
         store = open_store(config.store) if store is None else store
-        self.history = History(store, self.router, self.seals)
+        self.history = History(config.store, store, self.router, self.seals)
         self.running: dict[tuple[str, str], Exchange] = {}
         """Streams that can be cancelled, by tenant and response id."""
         self.broadcasts = open_broadcasts(config)
@@ -170,6 +172,11 @@ class Gateway:
                 await send_json(sending, error.status, error.body, [*headers, *error.headers])
         except ClientGone:
             status = status or 499
+        except StoreUnavailable as error:
+            log.warning("store", extra={"facts": {"error": error.reason, "request_id": request.id}})
+            if not status:
+                away = ApiError(503, "The store does not answer.", code="store_unavailable")
+                await send_json(sending, 503, away.body, headers)
         except Exception:
             log.exception(
                 "request", extra={"facts": {"request_id": request.id, "path": _known(request.path)}}

@@ -11,12 +11,13 @@ import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
-from penstock.errors import PenstockError, PreviousResponseNotFound
+from penstock.errors import PenstockError, PreviousResponseNotFound, StoreUnavailable
 from penstock.prefix import PrefixChain, PrefixIndex
 from penstock.store import Bounds, MemoryStore, SQLiteStore
 
 from .asking import Question, items_of
 from .http import ApiError
+from .lasting import Lasting
 
 if TYPE_CHECKING:
     from penstock.store import ConversationStore, Turn
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .outlet import Seals
     from .routing import Router, Upstream
 
-__all__ = ["History", "open_store"]
+__all__ = ["History", "NotStored", "open_store"]
 
 Json = dict[str, Any]
 
@@ -50,11 +51,15 @@ def open_store(config: Store) -> ConversationStore:
     return RedisStore.from_url(config.url.get_secret_value(), bounds=bounds)
 
 
+class NotStored(Exception):  # noqa: N818 — what happened to a response
+    """A response that was to be stored could not be."""
+
+
 class History:
     """The gateway's memory of responses, one for all its streams."""
 
-    def __init__(self, store: ConversationStore, router: Router, seals: Seals) -> None:
-        self.store = store
+    def __init__(self, config: Store, store: ConversationStore, router: Router, seals: Seals) -> None:
+        self.store = Lasting(store, config.wait)
         self._router = router
         self._seals = seals
         self._prefixes: PrefixIndex[str] = PrefixIndex(capacity=MAX_PREFIXES)
@@ -147,13 +152,19 @@ class History:
         )
 
     async def keep(self, tenant: str, question: Question, upstream: Upstream, response: Json) -> Json | None:
-        """Store a response, if that is the gateway's to do; returns what then stands in the store."""
+        """Store a response, if that is the gateway's to do; returns what then stands in the store.
+
+        Raises:
+            NotStored: the store does not answer.
+        """
         if not self.keeps(question, upstream) or not isinstance(response.get("id"), str):
             return None
         parent = question.body.get("previous_response_id")
         shown = {**response, "previous_response_id": parent}
         try:
             await self.store.append(tenant, shown, input=items_of(question.body.get("input")), parent=parent)
+        except StoreUnavailable:
+            raise NotStored from None
         except PenstockError as error:
             # The answer is the client's all the same; that it cannot be continued, the next request will say.
             log.warning(

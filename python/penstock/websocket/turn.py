@@ -18,6 +18,7 @@ from penstock.errors import (
     LimitExceeded,
     PreviousResponseNotFound,
     ResponseError,
+    StoreUnavailable,
     StreamTimeout,
 )
 from penstock.hooks import Hooks
@@ -279,6 +280,8 @@ def _refusal_of(error: Exception) -> RefusedError:
             refusal = _NOT_FOUND
         case ResponseError():
             refusal = _refusal_of_response(error)
+        case StoreUnavailable():
+            refusal = RefusedError("The store does not answer.", status=503, code="store_unavailable")
         case GuardFailed():
             refusal = RefusedError(f"{error}", code=error.code)
         case StreamTimeout():
