@@ -49,7 +49,7 @@ _DOWN: Final = frozenset({
 })  # fmt: skip
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Question:
     """A client's request as the gateway understood it."""
 
@@ -139,7 +139,7 @@ class Question:
         return headers
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Asked:
     """An upstream's good answer, and the first bytes of its body."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from penstock.websocket.wire import RefusedError
@@ -59,7 +59,7 @@ class Job:
         response_id: known once the response has begun.
     """
 
-    params: dict[str, Any]
+    params: dict[str, Any] = field(repr=False)
     lane: str | None
     size: int
     response_id: str | None = None

@@ -30,8 +30,8 @@ class Opening:
     """
 
     channel: Channel
-    message: str = ""
-    forward: str | None = None
+    message: str = field(default="", repr=False)
+    forward: str | None = field(default=None, repr=False)
     tenant: str | None = None
     context: Any = field(default=None, repr=False)
 
