@@ -122,16 +122,20 @@ impl Shape {
     #[must_use]
     pub fn fillings(&self, payload: &[u8]) -> Option<Fillings> {
         let mut fillings = Fillings::default();
-        let measure = Measure { shape: self, text: payload, at: 0, framed: false, fillings: &mut fillings };
-        dispatch(measure).is_ok_and(|end| end == payload.len()).then_some(fillings)
+        self.measure(payload, &mut fillings).then_some(fillings)
     }
 
-    /// What fills the holes of the event that starts at `at` of a stream, and where it ends.
+    /// Whether a payload has this shape; if so, notes what fills its holes.
     #[inline]
-    pub(super) fn frame(&self, stream: &[u8], at: usize) -> Result<(Fillings, usize), Miss> {
-        let mut fillings = Fillings::default();
-        let end = dispatch(Measure { shape: self, text: stream, at, framed: true, fillings: &mut fillings })?;
-        Ok((fillings, end))
+    pub(super) fn measure(&self, payload: &[u8], fillings: &mut Fillings) -> bool {
+        let measure = Measure { shape: self, text: payload, at: 0, framed: false, fillings };
+        dispatch(measure).is_ok_and(|end| end == payload.len())
+    }
+
+    /// Where the event that starts at `at` of a stream ends; notes what fills its holes.
+    #[inline]
+    pub(super) fn frame(&self, stream: &[u8], at: usize, fillings: &mut Fillings) -> Result<usize, Miss> {
+        dispatch(Measure { shape: self, text: stream, at, framed: true, fillings })
     }
 
     /// The head of a payload whose holes are filled so.
@@ -156,7 +160,8 @@ impl Shape {
     }
 }
 
-/// Compares the literals of an event and measures what fills the holes between them.
+/// Compares the literals of an event and measures what fills the holes between them. What the fillings held before
+/// is written over as far as the shape has holes, and behind them nobody reads.
 struct Measure<'a> {
     shape: &'a Shape,
     text: &'a [u8],
@@ -176,6 +181,7 @@ impl Task for Measure<'_> {
         let prefix = shape.prefix as usize;
         let (mut start, payload) = if framed { (0, at + prefix) } else { (prefix, at) };
         let Fillings { starts, ends, plain } = fillings;
+        *plain = 0;
         let mut slots = starts.iter_mut().zip(ends.iter_mut().skip(1));
         let mut bit = 1;
         for step in &shape.steps {

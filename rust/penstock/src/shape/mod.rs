@@ -34,6 +34,8 @@ const PATIENCE: u32 = 4;
 #[derive(Debug, Default)]
 pub struct Scanner {
     fields: Fields,
+    /// Kept for their room.
+    fillings: Fillings,
     shape: Option<Arc<Shape>>,
     /// Whether the last payload had that shape.
     fitted: bool,
@@ -68,15 +70,16 @@ pub struct Known {
 
 impl Known {
     #[inline(always)]
-    fn find(shape: Option<&Shape>, stream: &[u8], at: usize) -> Result<(Self, Fillings), Miss> {
-        let shape = shape.filter(|shape| shape.prefix > 0).ok_or(Miss::Different)?;
-        let (fillings, end) = shape.frame(stream, at)?;
-        let length = end - at;
-        let data = Span::new(shape.prefix as usize, length - form::SUFFIX.len());
+    fn find(shape: &Shape, stream: &[u8], at: usize, fillings: &mut Fillings) -> Result<Self, Miss> {
+        if shape.prefix == 0 {
+            return Err(Miss::Different);
+        }
+        let length = shape.frame(stream, at, fillings)? - at;
         if length > KNOWN_LONGEST {
             return Err(Miss::Different);
         }
-        Ok((Self { name: shape.name, data, length }, fillings))
+        let data = Span::new(shape.prefix as usize, length - form::SUFFIX.len());
+        Ok(Self { name: shape.name, data, length })
     }
 }
 
@@ -85,9 +88,9 @@ impl Scanner {
     #[inline]
     pub fn scan(&mut self, payload: &[u8]) -> Result<&Fields, Error> {
         if let Some(shape) = &self.shape
-            && let Some(fillings) = shape.fillings(payload)
+            && shape.measure(payload, &mut self.fillings)
         {
-            shape.fill(&fillings, &mut self.fields);
+            shape.fill(&self.fillings, &mut self.fields);
             self.fits();
             return Ok(&self.fields);
         }
@@ -98,9 +101,9 @@ impl Scanner {
     #[inline]
     pub fn head(&mut self, payload: &[u8]) -> Head {
         if let Some(shape) = &self.shape
-            && let Some(fillings) = shape.fillings(payload)
+            && shape.measure(payload, &mut self.fillings)
         {
-            let head = shape.head(&fillings);
+            let head = shape.head(&self.fillings);
             self.fits();
             return head;
         }
@@ -121,8 +124,9 @@ impl Scanner {
     /// known so far. An event stands there only if what came before it has been dispatched.
     #[inline]
     pub fn known_head(&mut self, stream: &[u8], at: usize) -> Result<(Known, Head), Miss> {
-        let (known, fillings) = Known::find(self.shape.as_deref(), stream, at)?;
-        let head = self.shape.as_deref().map(|shape| shape.head(&fillings)).unwrap_or_default();
+        let shape = self.shape.as_deref().ok_or(Miss::Different)?;
+        let known = Known::find(shape, stream, at, &mut self.fillings)?;
+        let head = shape.head(&self.fillings);
         self.fits();
         Ok((known, head))
     }
@@ -130,10 +134,9 @@ impl Scanner {
     /// As [`Scanner::known_head`], with all fields of the payload.
     #[inline]
     pub fn known_fields(&mut self, stream: &[u8], at: usize) -> Result<(Known, &Fields), Miss> {
-        let (known, fillings) = Known::find(self.shape.as_deref(), stream, at)?;
-        if let Some(shape) = &self.shape {
-            shape.fill(&fillings, &mut self.fields);
-        }
+        let shape = self.shape.as_deref().ok_or(Miss::Different)?;
+        let known = Known::find(shape, stream, at, &mut self.fillings)?;
+        shape.fill(&self.fillings, &mut self.fields);
         self.fits();
         Ok((known, &self.fields))
     }
