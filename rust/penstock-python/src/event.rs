@@ -12,7 +12,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PyString, PyTuple};
 
-use crate::decoder::{join, with_bytes};
+use crate::bytes_like::{join, with_bytes};
 use crate::errors::guard;
 use crate::json::{self, Options};
 use crate::strings;

@@ -6,7 +6,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
-use crate::decoder::with_bytes;
+use crate::bytes_like::with_bytes;
 use crate::errors::raise;
 use crate::event::Event;
 use crate::partial::with_utf8;

@@ -4,7 +4,7 @@ use penstock::SseFrame;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyString};
 
-use crate::decoder::with_bytes;
+use crate::bytes_like::with_bytes;
 use crate::errors::{construct, guard, raise_illegal};
 
 /// Writes one frame of an event stream, for servers that send what no other class here writes.

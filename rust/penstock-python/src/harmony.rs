@@ -8,7 +8,7 @@ use penstock::{EmitterOptions, Error, FinishReason, HarmonyOptions, IdSource, Sp
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict, PyString};
 
-use crate::decoder::with_bytes;
+use crate::bytes_like::with_bytes;
 use crate::errors::{guard, lock, raise, raise_illegal};
 use crate::given::{json_of, json_or_empty, unknown};
 use crate::json::{Options, to_python};

@@ -7,7 +7,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
-use crate::decoder::with_bytes;
+use crate::bytes_like::with_bytes;
 use crate::errors::{guard, lock, raise, with_events};
 use crate::event::Event;
 use crate::given::unknown;

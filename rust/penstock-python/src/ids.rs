@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyMapping, PyString};
 
-use crate::decoder::with_bytes;
+use crate::bytes_like::with_bytes;
 use crate::errors::{construct, guard};
 use crate::given::unknown;
 

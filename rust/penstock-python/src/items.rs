@@ -7,7 +7,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PyList, PyString, PyTuple};
 
 use crate::bounds::Bounds;
-use crate::decoder::with_bytes;
+use crate::bytes_like::with_bytes;
 use crate::errors::{guard, raise};
 use crate::json::{Options, to_python};
 use crate::partial::with_utf8;

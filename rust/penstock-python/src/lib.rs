@@ -3,6 +3,7 @@
 #![allow(clippy::doc_markdown, reason = "doc comments of classes and methods are Python docstrings")]
 
 mod bounds;
+mod bytes_like;
 mod chat_accumulator;
 mod coalesce;
 mod conversations;

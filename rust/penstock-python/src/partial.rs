@@ -6,7 +6,7 @@ use penstock::json::{Kind, Number, PartialJson, PartialSink, PartialState};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PyString};
 
-use crate::decoder::with_bytes;
+use crate::bytes_like::with_bytes;
 use crate::errors::{guard, lock, raise};
 use crate::json::{Options, to_python};
 use crate::limits::Limits;

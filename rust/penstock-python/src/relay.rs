@@ -7,7 +7,7 @@ use penstock::{RelayDialect, RelayOptions, ResponseTerminal, ResponseView};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::decoder::with_bytes;
+use crate::bytes_like::with_bytes;
 use crate::errors::{construct, guard, lock, raise};
 use crate::given::{json_of, unknown};
 use crate::json::{Options, to_python};

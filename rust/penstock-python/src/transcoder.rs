@@ -10,7 +10,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyList};
 
-use crate::decoder::{Decoder, with_bytes};
+use crate::bytes_like::with_bytes;
+use crate::decoder::Decoder;
 use crate::errors::{guard, lock, raise};
 use crate::feed::{Accumulate, Feed};
 use crate::given::json_of;

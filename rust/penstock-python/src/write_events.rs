@@ -4,7 +4,7 @@ use penstock::{Head, Scanner, SseFrame, write_sse};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
-use crate::decoder::with_bytes;
+use crate::bytes_like::with_bytes;
 use crate::errors::{guard, raise_illegal};
 use crate::event::Event;
 use crate::given::json_of;
