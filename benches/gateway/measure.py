@@ -186,6 +186,7 @@ def idle_memory(gateway: Gateway, streams: int) -> dict[str, Any]:
         while len(clients) < streams * share:
             clients.append(gateway.ask())
             gateway.load.run(0.001)
+        gateway.load.run(15, lambda: all(client.first is not None for client in clients))
         gateway.load.run(1.0)
         sizes.append((len(clients), gateway.resident()))
     open_streams = sum(client.first is not None for client in clients)
@@ -194,7 +195,9 @@ def idle_memory(gateway: Gateway, streams: int) -> dict[str, Any]:
     gateway.load.run(1.0)
     (few, small), (many, large) = sizes
     return {
-        "kilobytes_per_stream": round((large - small) / (many - few) / 1024, 1),
+        "kilobytes_per_stream": round((large - small) / (many - few) / 1024, 1)
+        if open_streams == many
+        else None,
         "streams": open_streams,
         "base_megabytes": round((small - (large - small) / (many - few) * few) / 1e6, 1),
     }
