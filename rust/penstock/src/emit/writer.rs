@@ -15,6 +15,9 @@ pub enum Wire {
 /// What an event takes that begins, opens or ends something; less, the output grows several times for one event.
 const USUAL_BYTES: usize = 1024;
 
+/// More than this between two calls of [`Writer::clear`] comes of a reader that has much at once, again and again.
+const BULK_BYTES: usize = 8 * USUAL_BYTES;
+
 /// Of a prefix, all but the type, which may stand there twice.
 const PREFIX_BYTES: usize = 48;
 
@@ -217,9 +220,14 @@ impl Writer {
         starts.zip(&self.ends).map(|(start, &end)| self.out.get(start..end).unwrap_or_default())
     }
 
-    /// Forgets what was written, keeping the room.
+    /// Forgets what was written. The room is kept that an event takes, and that of whoever reads in bulk: a stream's
+    /// first events take more, and most streams are silent for long after them.
     pub(super) fn clear(&mut self) {
+        let bulk = self.out.len() > BULK_BYTES;
         self.out.clear();
+        if !bulk {
+            self.out.shrink_to(USUAL_BYTES);
+        }
         self.ends.clear();
     }
 
