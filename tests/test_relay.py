@@ -80,6 +80,23 @@ def test_a_stream_that_has_failed_is_done(dialect: Any) -> None:
     assert relay.done
 
 
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("dialect", STREAMS)
+def test_a_beginning_is_recognized_by_its_first_telling_event(dialect: str, newline: bytes) -> None:
+    first = STREAMS[dialect][0].replace(b"\n", newline)
+    for before in (b"", b": comment\n\n", b'event: ping\ndata: {"type":"ping"}\n\n'):
+        begun = before.replace(b"\n", newline)
+        assert Relay.recognize(begun) is None
+        assert Relay.recognize(begun + first[:-6]) is None
+        assert Relay.recognize(begun + first) == dialect
+        assert Relay.recognize(bytearray(begun + first) + b"data: {") == dialect
+
+
+def test_no_dialect_is_recognized_in_what_is_none() -> None:
+    for beginning in (b"", b"<html>\n\n", b"data: [DONE]\n\n", b"data: nothing\n\n", b'data: {"a":1}\n\n'):
+        assert Relay.recognize(beginning) is None
+
+
 def random_split(stream: bytes, numbers: random.Random) -> Iterator[bytes]:
     at = 0
     while at < len(stream):

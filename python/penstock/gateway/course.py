@@ -49,9 +49,7 @@ class Course:
         """Whether a stream that begins so is of another API than its upstream is said to speak."""
         if self._transcoder is not None:
             return False  # it finds no word that it knows, and ends the stream as failed
-        probe = Relay()
-        probe.feed(data)
-        return probe.dialect not in (None, self.target)
+        return Relay.recognize(data) not in (None, self.target)
 
     def _carried_over(self, data: bytes) -> bytes:
         assert self._transcoder is not None  # noqa: S101 — or `feed` is the relay's own

@@ -89,6 +89,24 @@ impl Relay {
         })
     }
 
+    /// Tells the dialect of a stream by how it begins.
+    ///
+    /// Args:
+    ///     chunk: bytes-like, the stream's first.
+    ///
+    /// Returns:
+    ///     The dialect; None if no whole event in `chunk` tells it.
+    #[staticmethod]
+    #[pyo3(signature = (chunk, /))]
+    fn recognize(chunk: &Bound<'_, PyAny>) -> PyResult<Option<&'static str>> {
+        guard(chunk.py(), || {
+            with_bytes(chunk, |bytes| {
+                let found = penstock::Relay::recognize(bytes.as_bytes(), &penstock::Limits::default());
+                Ok(found.and_then(name_of))
+            })
+        })
+    }
+
     /// Takes the next bytes.
     ///
     /// Args:
@@ -177,14 +195,7 @@ impl Relay {
     /// The dialect; None before it is known, or if it is none that is known.
     #[getter]
     fn dialect(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
-        self.ask(py, |relay| {
-            Ok(match relay.dialect() {
-                Some(RelayDialect::Chat) => Some("chat"),
-                Some(RelayDialect::Messages) => Some("messages"),
-                Some(RelayDialect::Responses) => Some("responses"),
-                _ => None,
-            })
-        })
+        self.ask(py, |relay| Ok(relay.dialect().and_then(name_of)))
     }
 
     /// How the stream ended, as the accumulators' `terminal`; None while it has not.
@@ -263,5 +274,15 @@ impl Relay {
             Ok(format!("<Relay {state}, {} events>", relay.events()))
         });
         shown.unwrap_or_else(|_| "<Relay in use or spoiled>".to_owned())
+    }
+}
+
+/// A dialect's name in Python; `None` for that of bare frames.
+const fn name_of(dialect: RelayDialect) -> Option<&'static str> {
+    match dialect {
+        RelayDialect::Chat => Some("chat"),
+        RelayDialect::Messages => Some("messages"),
+        RelayDialect::Responses => Some("responses"),
+        _ => None,
     }
 }

@@ -189,7 +189,7 @@ fn error_object(kind: Option<&str>, code: &str, message: &str) -> Vec<u8> {
 }
 
 /// The dialect that an event tells; `None` if it may belong to several.
-fn dialect_of(payload: &[u8], name: Option<&[u8]>) -> Option<RelayDialect> {
+pub(super) fn dialect_of(payload: &[u8], name: Option<&[u8]>) -> Option<RelayDialect> {
     let fields = Fields::scan(payload).ok()?;
     let kind = fields.text(payload, Field::Type).map(|text| text.raw).or(name);
     match kind {

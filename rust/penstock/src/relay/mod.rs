@@ -17,7 +17,7 @@ use crate::event::{EventType, Field, Fields};
 use crate::json::{Edit, entries, patch, push_key, push_string};
 use crate::limits::{Limit, Limits};
 
-use account::Account;
+use account::{Account, dialect_of};
 use frames::FrameEnds;
 
 /// The API whose events a stream holds.
@@ -97,6 +97,25 @@ impl Relay {
             over: false,
             limits,
         }
+    }
+
+    /// The dialect of a stream that begins with `bytes`; `None` if its whole events do not tell it.
+    #[must_use]
+    pub fn recognize(bytes: &[u8], limits: &Limits) -> Option<RelayDialect> {
+        let mut decoder = Decoder::new(DecoderOptions { limits: *limits, ..DecoderOptions::default() });
+        let (mut ends, mut rest, mut found) = (FrameEnds::default(), bytes, None);
+        while found.is_none()
+            && let Some(length) = ends.next(rest)
+            && let Some((frame, behind)) = rest.split_at_checked(length)
+        {
+            rest = behind;
+            let mut sink = |chunk: &[u8], frame: Frame<'_>| {
+                let name = frame.name.as_ref().map(|name| name.bytes(chunk));
+                found = found.or_else(|| dialect_of(frame.data.bytes(chunk), name));
+            };
+            decoder.feed(frame, &mut sink).ok()?;
+        }
+        found
     }
 
     /// Takes the next bytes and gives those that may be written now: a part of `chunk` where nothing was held.
