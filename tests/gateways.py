@@ -16,6 +16,7 @@ import uvicorn
 import uvloop
 
 from penstock.gateway import Config, Gateway, read
+from penstock.gateway.direct import DirectProtocol
 from penstock.gateway.otel import Telemetry
 from penstock.gateway.siblings import Siblings
 from penstock.replay import ReplayServer
@@ -84,13 +85,14 @@ def serving(
     telemetry: Telemetry | None = None,
     listener: socket.socket | None = None,
     siblings: Siblings | None = None,
+    http: Any = DirectProtocol,
 ) -> Iterator[Running]:
-    gateway = Gateway(config, telemetry=telemetry, eager=True, siblings=siblings)
+    gateway = Gateway(config, telemetry=telemetry, siblings=siblings)
     listener = listener or socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
         uvicorn.Config(
             gateway,
-            http="httptools",
+            http=http,
             ws="websockets-sansio",
             lifespan="on",
             log_config=None,

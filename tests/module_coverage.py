@@ -25,7 +25,7 @@ MODULES: Final = (
         for name in ("over_asgi", "over_websockets", "reply", "requests", "sealing", "taps", "wire")
     ),
     *("hooks", "broadcast", "subscription", "asgi/upstream", "asgi/policies", "asgi/failures", "asgi/editor"),
-    *("gateway/flow", "gateway/eager"),
+    *("gateway/flow", "gateway/direct"),
 )
 """Modules of `penstock` of which every branch must be covered."""
 
@@ -35,7 +35,7 @@ TESTS: Final = {
     "asgi/policies": "test_asgi_response.py",
     "asgi/failures": "test_asgi_response.py",
     "asgi/editor": "test_hooks.py",
-    "gateway/eager": "test_gateway_flow.py",
+    "gateway/direct": "test_gateway_flow.py",
     "session/*": "test_session_chain.py test_session_machine.py test_session_link.py test_session.py",
     "store/base": "test_store.py -k memory",
     "store/memory": "test_store.py -k memory",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 import time
@@ -17,20 +16,22 @@ from upstream import STALL, Step, Upstream, chat_stream, delta, head, responses_
 
 from penstock import Decoder
 from penstock.gateway import read
-from penstock.gateway.eager import begin
+from penstock.gateway.direct import DirectProtocol
 
 PATHS = {"responses": "/responses", "chat": "/chat/completions"}
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 
 
 @contextmanager
-def in_front_of(upstream: Upstream, api: str, *steps: Step, **sections: Any) -> Iterator[Running]:
+def in_front_of(
+    upstream: Upstream, api: str, *steps: Step, http: Any = DirectProtocol, **sections: Any
+) -> Iterator[Running]:
     """A gateway whose upstream answers every request with these steps."""
     folder = f"/flow{len(upstream.routes)}"
     upstream.routes[folder + PATHS[api]] = list(steps)
     entry = {"name": "scripted", "url": f"http://127.0.0.1:{upstream.port}{folder}", "models": ["m"]}
     config = {"upstreams": [{**entry, "dialect": api}], "telemetry": {"log": "off"}, **sections}
-    with serving(read(config, {}), cast("Any", None)) as gateway:
+    with serving(read(config, {}), cast("Any", None), http=http) as gateway:
         yield gateway
 
 
@@ -140,59 +141,25 @@ def test_what_cannot_pass_ends_the_stream_truthfully(upstream: Upstream) -> None
         assert gateway.gateway.ledger.terminals["failed", "responses"] == 1
 
 
-async def test_what_never_waits_is_done_at_once() -> None:
-    done = []
-
-    async def work() -> None:
-        done.append(1)
-
-    assert begin(work()) is None
-    assert done == [1]
-
-
-async def test_what_waits_goes_on_in_a_task() -> None:
-    event, seen = asyncio.Event(), []
-
-    async def work() -> None:
-        await event.wait()
-        seen.append("waited")
-        await asyncio.sleep(0)
-        seen.append("yielded")
-        raise ValueError("the end")
-
-    rest = begin(work())
-    assert rest is not None
-    asyncio.get_running_loop().call_soon(event.set)
-    with pytest.raises(ValueError, match="the end"):
-        await rest
-    assert seen == ["waited", "yielded"]
+def test_requests_in_a_pipeline_are_answered_one_after_the_other(upstream: Upstream) -> None:
+    frames = responses_stream()
+    with in_front_of(upstream, "responses", *apart(frames)) as gateway:
+        data = json.dumps({"model": "m", "input": "Hi", "stream": True}).encode()
+        ask = b"POST /v1/responses HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(data), data)
+        with socket.create_connection(("127.0.0.1", gateway.port)) as sock:
+            sock.settimeout(10)
+            sock.sendall(ask * 3)
+            seen = b""
+            while seen.count(b"\r\n0\r\n\r\n") < 3:
+                seen += sock.recv(1 << 20)
+    answers = seen.split(b"\r\n0\r\n\r\n")
+    assert answers.pop() == b""
+    for answer in answers:
+        assert unchunked(answer.partition(b"\r\n\r\n")[2] + b"\r\n") == b"".join(frames)
 
 
-async def test_what_is_cancelled_is_closed() -> None:
-    seen = []
-
-    async def work() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            seen.append("closed")
-
-    async def goes_on() -> None:
-        rest = begin(work())
-        assert rest is not None
-        await rest
-
-    task = asyncio.create_task(goes_on())
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert seen == ["closed"]
-
-
-def test_what_fails_at_once_raises() -> None:
-    async def work() -> None:
-        raise ValueError("no")
-
-    with pytest.raises(ValueError, match="no"):
-        begin(work())
+def test_other_servers_are_served_by_the_task(upstream: Upstream) -> None:
+    """The gateway asks for nothing beyond ASGI."""
+    stream = b"".join(responses_stream())
+    with in_front_of(upstream, "responses", *apart(responses_stream()), http="httptools") as gateway:
+        assert asked(gateway, "responses") == stream

@@ -41,8 +41,8 @@ class Exchange:
     """Serves one request for a generation."""
 
     __slots__ = (
-        "_answer", "_api", "_body", "_cancelled", "_course", "_eager", "_gateway", "_headers", "_hooks",
-        "_question", "_record", "_request", "_tenant",
+        "_answer", "_api", "_body", "_cancelled", "_course", "_gateway", "_headers", "_hooks", "_question",
+        "_record", "_request", "_tenant", "_write",
     )  # fmt: skip
 
     def __init__(
@@ -56,7 +56,7 @@ class Exchange:
         self._record: Record
         self._hooks: Hooks
         self._body: Send
-        self._eager = gateway.eager
+        self._write = request.write
         self._question: Question
         self._cancelled = False
         self._answer: Answer | None = None
@@ -80,7 +80,7 @@ class Exchange:
     async def _detach(self, send: Send) -> None:
         """Run without the client, which gets the stream as a subscriber or the response as it begins."""
         gateway, wants_stream = self._gateway, self._question.stream
-        self._question.stream, self._eager = True, False
+        self._question.stream, self._write = True, None
         publisher = Publisher(gateway.broadcasts, self._tenant.name)
 
         async def run() -> None:
@@ -209,7 +209,7 @@ class Exchange:
         tally = Tally(gateway.ledger, record, relay)
         flow = Flow(
             answer, course, outlet, self._body,
-            eager=self._eager, deadlines=deadlines, tally=tally, opened=self._opened,
+            write=self._write, deadlines=deadlines, tally=tally, opened=self._opened,
         )  # fmt: skip
         try:
             await flow.run(asked.taken())

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 
 from penstock._penstock import write_sse
 
-from .eager import begin
-
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from .client import Answer
     from .course import Course
-    from .http import Message, Send
+    from .http import Send, Write
     from .outlet import Outlet
     from .records import Tally
     from .watch import Deadlines
@@ -34,13 +32,13 @@ class Flow:
         course: what the bytes go through.
         outlet: what they go through last.
         send: the client's.
-        eager: whether `send` may be called outside a task, see `begin`.
+        write: the same for ordinary pieces, where the server has `WRITE`.
         opened: asked after each of the first pieces, until all is known that a stream's beginning tells.
     """
 
     __slots__ = (
-        "_answer", "_deadlines", "_eager", "_feed", "_opened", "_outlet", "_relay", "_send", "_tally",
-        "_unsent",
+        "_answer", "_deadlines", "_feed", "_opened", "_outlet", "_relay", "_send", "_tally", "_unsent",
+        "_write",
     )  # fmt: skip
 
     def __init__(
@@ -50,7 +48,7 @@ class Flow:
         outlet: Outlet,
         send: Send,
         *,
-        eager: bool,
+        write: Write | None,
         deadlines: Deadlines,
         tally: Tally,
         opened: Callable[[], bool],
@@ -60,11 +58,11 @@ class Flow:
         self._feed = course.feed
         self._outlet = outlet
         self._send = send
-        self._eager = eager and outlet.plain
+        self._write = write if outlet.plain else None
         self._deadlines = deadlines
         self._tally = tally
         self._opened: Callable[[], bool] | None = opened
-        self._unsent: Awaitable[None] | None = None
+        self._unsent = b""
 
     async def run(self, data: bytes | None) -> None:
         """Forward `data` and what follows, until the last event has come or the upstream's body is over.
@@ -83,7 +81,7 @@ class Flow:
         if not self._outlet.plain:
             out = await self._outlet.put(out)
         if out:
-            await self._written(self._send(_piece(out)))
+            await self._sent(out)
             self._tally.add(out, self._answer.arrived)
             if self._opened is not None and self._opened():
                 self._opened = None
@@ -92,11 +90,11 @@ class Flow:
         """What the task has to forward: bytes, None in a silence, `b""` at the end."""
         data: bytes | None = None
         while data is None and not self._relay.done:
-            ordinary = self._eager and self._opened is None and self._tally.has_text
+            ordinary = self._write is not None and self._opened is None and self._tally.has_text
             data = await self._answer.read(self._pass if ordinary else None)
-            if self._unsent is not None:
-                unsent, self._unsent = self._unsent, None
-                await self._written(unsent)
+            if self._unsent:
+                unsent, self._unsent = self._unsent, b""
+                await self._sent(unsent)
             elif data is None and not self._relay.done:
                 return None
         return b"" if self._relay.done else data
@@ -106,18 +104,15 @@ class Flow:
         try:
             out = self._feed(data)
             if out:
-                self._unsent = begin(self._send(_piece(out)))
+                if self._write is None or not self._write(out):
+                    self._unsent = out
                 self._tally.add(out, self._answer.arrived)
-            if self._unsent is not None or self._relay.done:
+            if self._unsent or self._relay.done:
                 self._answer.nudge()
         except Exception as error:
             self._answer.fail(error)
 
-    async def _written(self, sending: Awaitable[None]) -> None:
+    async def _sent(self, out: bytes) -> None:
         self._deadlines.writing_since = monotonic()
-        await sending
+        await self._send({"type": "http.response.body", "body": out, "more_body": True})
         self._deadlines.writing_since = 0.0
-
-
-def _piece(body: bytes) -> Message:
-    return {"type": "http.response.body", "body": body, "more_body": True}

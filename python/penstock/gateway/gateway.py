@@ -53,8 +53,6 @@ class Gateway:
         config: see `penstock.gateway.config`.
         store: for responses; by default the one that the configuration names.
         telemetry: by default the process's own, if the configuration asks for it.
-        eager: whether the server's `send` may be begun outside a task, as uvicorn's may: see
-            `penstock.gateway.eager`.
         siblings: the other workers, where the gateway has several.
     """
 
@@ -64,11 +62,9 @@ class Gateway:
         *,
         store: ConversationStore | None = None,
         telemetry: Telemetry | None = None,
-        eager: bool = False,
         siblings: Siblings | None = None,
     ) -> None:
         self.config = config
-        self.eager = eager
         self.siblings = siblings or Siblings()
         self.ledger = Ledger(self.siblings.own, self.siblings.workers)
         self.tenants = Tenants(config.keys)
@@ -192,33 +188,31 @@ class Gateway:
             facts = {"request_id": request.id, "method": request.method[:16], "route": _known(request.path)}
             log.info("request", extra={"facts": {**facts, "status": status, "seconds": seconds}})
 
-    async def _route(self, request: Request, send: Send, headers: Headers) -> None:
+    def _route(self, request: Request, send: Send, headers: Headers) -> Awaitable[None]:
+        """What answers a request. Raises `ApiError`, as that may, too."""
         path = request.path.rstrip("/") or "/"
         if request.method == "OPTIONS" and b"access-control-request-method" in request.headers:
-            await send_body(send, 204, b"", b"text/plain", headers)
-            return
+            return send_body(send, 204, b"", b"text/plain", headers)
         if (plain := self._plain.get(path)) is not None:
             _allow(request, "GET", "HEAD")
-            await plain(request, send, headers)
-            return
+            return plain(request, send, headers)
         self._refuse_foreign_pages(request)
         tenant = self.tenants.named(key_of(request.headers))
         if path in GENERATIONS:
             _allow(request, "POST")
             if self.draining:
                 raise ApiError(503, "The gateway is shutting down.", headers=[(b"connection", b"close")])
-            await Exchange(self, request, tenant, GENERATIONS[path], headers).serve(send)
-        elif path.startswith("/v1/responses/"):
+            return Exchange(self, request, tenant, GENERATIONS[path], headers).serve(send)
+        if path.startswith("/v1/responses/"):
             response_id, _, action = path.removeprefix("/v1/responses/").partition("/")
-            await Stored(self, request, tenant, headers).serve(send, response_id, action)
-        elif path == "/v1/models" or path.startswith("/v1/models/"):
+            return Stored(self, request, tenant, headers).serve(send, response_id, action)
+        if path == "/v1/models" or path.startswith("/v1/models/"):
             _allow(request, "GET")
-            await self._models(tenant, send, headers, path.removeprefix("/v1/models").lstrip("/"))
-        elif path.startswith("/ui/") and self.config.telemetry.ui:
+            return self._models(tenant, send, headers, path.removeprefix("/v1/models").lstrip("/"))
+        if path.startswith("/ui/") and self.config.telemetry.ui:
             _allow(request, "GET")
-            await ui.serve(self, request, send, headers, path.removeprefix("/ui/"))
-        else:
-            raise ApiError(404, "No such route.", code="unknown_url")
+            return ui.serve(self, request, send, headers, path.removeprefix("/ui/"))
+        raise ApiError(404, "No such route.", code="unknown_url")
 
     async def _health(self, request: Request, send: Send, headers: Headers) -> None:
         ready = not self.draining

@@ -9,12 +9,14 @@ from urllib.parse import parse_qsl
 import orjson
 
 __all__ = [
+    "WRITE",
     "ApiError",
     "ClientGone",
     "Receive",
     "Request",
     "Scope",
     "Send",
+    "Write",
     "error_object",
     "send_body",
     "send_json",
@@ -24,8 +26,13 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Write = Callable[[bytes], bool]
 Headers = list[tuple[bytes, bytes]]
 Json = dict[str, Any]
+
+WRITE: Final = "penstock.write"
+"""The ASGI extension by which a server lets pieces of a streamed body be written at once: `{"piece": write}`.
+`write` takes one, or returns False where it has to wait or nobody is there: then `send` is to be awaited."""
 
 TYPES: Final = {
     401: "authentication_error",
@@ -75,7 +82,7 @@ def error_object(
 class Request:
     """One HTTP request, its headers in lower case, its body read when asked for."""
 
-    __slots__ = ("headers", "id", "method", "path", "query", "receive", "recorded", "send")
+    __slots__ = ("headers", "id", "method", "path", "query", "receive", "recorded", "send", "write")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
@@ -87,6 +94,8 @@ class Request:
         self.receive = receive
         self.send = send
         """The server's own, for what follows an answer's head; the one that routes get notes the status."""
+        self.write: Write | None = (scope.get("extensions") or {}).get(WRITE, {}).get("piece")
+        """For pieces of a stream that has begun, where the server has it."""
         self.id = ""
         self.recorded = False
         """Whether a stream's record tells of it, so that the log needs no line of its own."""

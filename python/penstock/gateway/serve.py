@@ -19,6 +19,7 @@ from typing import Final
 import uvicorn
 
 from .config import Config, ConfigError
+from .direct import DirectProtocol
 from .gateway import Gateway
 from .logs import set_up
 from .siblings import Siblings
@@ -76,11 +77,11 @@ def run_worker(
     set_up(config.telemetry.log)
     siblings, listeners = _placed(place)
     listeners.append(listener)
-    gateway = Gateway(config, eager=True, siblings=siblings)
+    gateway = Gateway(config, siblings=siblings)
     server = _Server(
         uvicorn.Config(
             gateway,
-            http="httptools",
+            http=DirectProtocol,
             ws="websockets-sansio",
             ws_max_size=16 * 1024 * 1024,
             ws_per_message_deflate=False,
