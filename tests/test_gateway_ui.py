@@ -123,7 +123,7 @@ async def test_the_page_shows_what_runs_and_what_ran(browser: str, gateway: Runn
     ):
         chunks = answer.aiter_bytes()
         await anext(chunks)
-        await page.until("document.getElementById('active').textContent === '1'")
+        await page.until("document.getElementById('active')?.textContent === '1'")
         assert await page.until("Number(document.getElementById('events').textContent) > 5")
         rows = await page.run(
             "[...document.querySelectorAll('#streams tbody tr')].map((row) => row.innerText)"
