@@ -55,7 +55,7 @@ THIRD_PARTY = {
     "pytest": ("pytest_plugin",),
     "httptools": ("gateway.client",),
     "orjson": ("gateway",),
-    "uvicorn": ("gateway.serve",),
+    "uvicorn": ("gateway.serve", "gateway.direct"),
     "uvloop": ("gateway.serve",),
     "yaml": ("gateway.config",),
 }
