@@ -1,10 +1,12 @@
 //! Where ids and times come from that a caller does not give: the system, or the caller's own generator.
 
 use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use penstock::IdSource;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 /// What a caller's generator raised inside a call of the core, which has no word for it.
 pub(crate) type Raised = Arc<Mutex<Option<PyErr>>>;
@@ -22,16 +24,22 @@ pub(crate) fn make_id(py: Python<'_>, ids: Option<&Py<PyAny>>, prefix: &str) -> 
     if let Some(ids) = ids {
         return ids.call1(py, (prefix,))?.extract(py);
     }
-    // 24 random bytes, as many hexadecimal digits as the API's own ids have.
-    let random: String = py.import("secrets")?.call_method1("token_hex", (24,))?.extract()?;
-    Ok(format!("{prefix}{random}"))
+    // As many hexadecimal digits as the API's own ids have.
+    Ok(format!("{prefix}{}", token_hex(py, 24)?))
+}
+
+/// So many random bytes, in hexadecimal.
+pub(crate) fn token_hex(py: Python<'_>, bytes: usize) -> PyResult<String> {
+    static TOKEN_HEX: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let find = || PyResult::Ok(py.import("secrets")?.getattr("token_hex")?.unbind());
+    let token_hex = TOKEN_HEX.get_or_try_init(py, find)?;
+    token_hex.call1(py, (bytes,))?.extract(py)
 }
 
 /// Ids for the core: from the caller's generator, or counted behind a random seed.
 pub(crate) fn id_source(py: Python<'_>, ids: Option<Py<PyAny>>, raised: Raised) -> PyResult<IdSource> {
     let Some(ids) = ids else {
-        let seed: String = py.import("secrets")?.call_method1("token_hex", (14,))?.extract()?;
-        return Ok(IdSource::counter(seed));
+        return Ok(IdSource::counter(token_hex(py, 14)?));
     };
     Ok(IdSource::Injected(Box::new(move |prefix| {
         let made = Python::attach(|py| ids.call1(py, (prefix,))?.extract::<String>(py));
@@ -52,11 +60,10 @@ pub(crate) fn take_raised(raised: &Raised) -> Option<PyErr> {
 
 /// Seconds since 1970, checked; `None` for the time of the system.
 #[allow(clippy::cast_sign_loss, reason = "negative times are refused first")]
-pub(crate) fn seconds(py: Python<'_>, given: Option<f64>, message: &'static str) -> PyResult<u64> {
-    let seconds = match given {
-        Some(given) => given,
-        None => py.import("time")?.call_method0("time")?.extract()?,
-    };
+pub(crate) fn seconds(given: Option<f64>, message: &'static str) -> PyResult<u64> {
+    let seconds = given.unwrap_or_else(|| {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+    });
     if !(0.0..9.0e15).contains(&seconds) {
         return Err(PyValueError::new_err(message));
     }

@@ -16,7 +16,7 @@ use crate::errors::{guard, lock, raise};
 use crate::feed::{Accumulate, Feed};
 use crate::given::json_of;
 use crate::limits::Limits;
-use crate::origin::{Raised, id_source, require_callable, seconds, take_raised};
+use crate::origin::{Raised, id_source, require_callable, seconds, take_raised, token_hex};
 
 /// Rewrites a stream of Chat Completions chunks as the events of a Responses stream, or the other way round.
 ///
@@ -105,10 +105,7 @@ impl Given {
         match (&self.id, &self.new_id) {
             (Some(id), _) => Ok(id.clone()),
             (None, Some(new_id)) => new_id.call1(py, (prefix,))?.extract(py),
-            (None, None) => {
-                let random: String = py.import("secrets")?.call_method1("token_hex", (16,))?.extract()?;
-                Ok(format!("{prefix}{random}"))
-            }
+            (None, None) => Ok(format!("{prefix}{}", token_hex(py, 16)?)),
         }
     }
 }
@@ -164,7 +161,7 @@ impl Transcoder {
                 model,
                 id,
                 new_id: new_id.map(Bound::unbind),
-                created: seconds(py, now, "now must return seconds since 1970")?,
+                created: seconds(now, "now must return seconds since 1970")?,
                 limits: Limits::or_default(limits),
             };
             let options = ChatToResponsesOptions {

@@ -131,6 +131,18 @@ impl Emitter {
         Ok(())
     }
 
+    /// As [`usage`](Self::usage), for what was made of checked JSON: nothing can be wrong with it but line ends and
+    /// its depth, which its brackets bound.
+    pub(crate) fn set_usage(&mut self, usage: Vec<u8>) -> Result<(), Error> {
+        let brackets = usage.iter().filter(|byte| matches!(byte, b'{' | b'[')).count();
+        if brackets > 32 || memchr::memchr2(b'\r', b'\n', &usage).is_some() {
+            return self.usage(&usage);
+        }
+        self.require_open()?;
+        self.response.set("usage", usage);
+        Ok(())
+    }
+
     /// Sets members of the response object that are not the emitter's own, from a JSON object.
     pub fn members(&mut self, members: &[u8]) -> Result<(), Error> {
         self.require_open()?;

@@ -267,7 +267,7 @@ impl State {
         if usage.is_empty() {
             return Ok(());
         }
-        self.output.emitter.usage(&clean(&usage::to_responses(usage)))
+        self.output.emitter.set_usage(clean(&usage::to_responses(usage)).into_owned())
     }
 }
 
