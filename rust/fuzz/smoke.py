@@ -187,6 +187,7 @@ def seeds(target: str) -> Iterator[bytes]:
         for ndjson, one in streams:
             for options in (0b01000, 0b01010, 0b10100):
                 yield bytes([options | ndjson, 0xFF, 3, 1, 4, 0]) + one
+        yield from (bytes([0b01010, 0xFF, 2, 100, 255]) + as_stream(chunks) for chunks in chats)
         for row in rows("limits"):
             limits = ["max_line_bytes", "max_event_bytes", "max_idle_bytes", "max_id_bytes"]
             place = limits.index(row["limit"]) if row["limit"] in limits else len(limits)

@@ -1,4 +1,5 @@
-//! Any bytes under any options and limits: events, state and error do not depend on how the input was cut.
+//! Any bytes under any options and limits: events, state and error do not depend on how the input was cut, nor on
+//! whether events are recognised by their shape.
 //!
 //! Input: one byte of options, one for the limits, one that says how many lengths of pieces follow, the stream.
 
@@ -6,7 +7,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use penstock::{DecoderOptions, EndOfInput, Framing, Limit, Limits, Malformed};
-use penstock_fuzz::feeding::{decode, pieces};
+use penstock_fuzz::feeding::{decode, pieces, recognise};
 
 fuzz_target!(|input: &[u8]| {
     let Some((&[options, limit, count], rest)) = input.split_first_chunk() else { return };
@@ -15,6 +16,8 @@ fuzz_target!(|input: &[u8]| {
     let whole = decode(&options, [stream]);
     assert_eq!(decode(&options, stream.chunks(1)), whole, "byte by byte: {}", stream.escape_ascii());
     assert_eq!(decode(&options, pieces(stream, lengths)), whole, "{lengths:?}: {}", stream.escape_ascii());
+    assert_eq!(recognise(&options, pieces(stream, lengths)), whole, "{lengths:?}: {}", stream.escape_ascii());
+    assert_eq!(recognise(&options, [stream]), whole, "{}", stream.escape_ascii());
     for event in &whole.events {
         assert!(event.id.len() as u64 <= options.limits.max_id_bytes);
         assert!(event.data.len() as u64 <= options.limits.max_event_bytes);

@@ -169,6 +169,7 @@ proptest! {
         let whole = feeding::decode(&options, [stream.as_slice()]);
         prop_assert_eq!(&feeding::decode(&options, stream.chunks(1)), &whole);
         prop_assert_eq!(&feeding::decode(&options, feeding::pieces(&stream, &lengths)), &whole);
+        prop_assert_eq!(&feeding::recognise(&options, feeding::pieces(&stream, &lengths)), &whole);
         for at in 0..stream.len() {
             let (head, tail) = stream.split_at(at);
             prop_assert_eq!(&feeding::decode(&options, [head, tail]), &whole, "cut at {}", at);

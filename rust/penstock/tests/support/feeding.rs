@@ -1,6 +1,6 @@
 //! Feeds one stream in any cut and reports all that must not depend on the cut.
 
-use penstock::{Decoder, DecoderOptions, Error, Frame};
+use penstock::{Decoder, DecoderOptions, Error, Frame, Miss, Scanner, Sink};
 
 use super::naive;
 
@@ -44,22 +44,60 @@ impl Outcome {
     }
 }
 
+/// Keeps what a decoder hands it; with a scanner, it takes the events that the scanner recognises as well.
+#[derive(Default)]
+struct Collect {
+    scanner: Option<Scanner>,
+    events: Vec<Event>,
+    id: Vec<u8>,
+}
+
+impl Sink for Collect {
+    fn frame(&mut self, chunk: &[u8], frame: Frame<'_>) {
+        let data = frame.data.bytes(chunk);
+        let name = frame.name.as_ref().map(|name| name.bytes(chunk));
+        if let Some(scanner) = &mut self.scanner {
+            scanner.set_name(name.unwrap_or_default());
+            scanner.head(data);
+        }
+        self.id = frame.id.to_vec();
+        let (data, name) = (data.to_vec(), name.map(<[u8]>::to_vec));
+        self.events.push(Event { data, name, id: self.id.clone(), flushed: frame.flushed });
+    }
+
+    fn known(&mut self, text: &[u8], at: usize, _: bool) -> Result<usize, Miss> {
+        let (known, _) = self.scanner.as_mut().ok_or(Miss::Different)?.known_head(text, at)?;
+        let name = known.name.moved(at).of(text);
+        self.events.push(Event {
+            data: known.data.moved(at).of(text).to_vec(),
+            name: (!name.is_empty()).then(|| name.to_vec()),
+            id: self.id.clone(),
+            flushed: false,
+        });
+        Ok(at + known.length)
+    }
+}
+
 /// Decodes a stream that arrives in these chunks.
 pub fn decode<'a>(options: &DecoderOptions, chunks: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
+    decode_into(Collect::default(), options, chunks)
+}
+
+/// The same with a sink that recognises events by the shape of those before them.
+pub fn recognise<'a>(options: &DecoderOptions, chunks: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
+    decode_into(Collect { scanner: Some(Scanner::default()), ..Collect::default() }, options, chunks)
+}
+
+fn decode_into<'a>(
+    mut sink: Collect,
+    options: &DecoderOptions,
+    chunks: impl IntoIterator<Item = &'a [u8]>,
+) -> Outcome {
     let mut decoder = Decoder::new(options.clone());
-    let mut events = Vec::new();
-    let mut sink = |chunk: &[u8], frame: Frame<'_>| {
-        events.push(Event {
-            data: frame.data.bytes(chunk).to_vec(),
-            name: frame.name.map(|name| name.bytes(chunk).to_vec()),
-            id: frame.id.to_vec(),
-            flushed: frame.flushed,
-        });
-    };
     let fed = chunks.into_iter().try_for_each(|chunk| decoder.feed(chunk, &mut sink));
     let error = fed.and_then(|()| decoder.finish(&mut sink)).err();
     Outcome {
-        events,
+        events: sink.events,
         retry: decoder.retry(),
         last_event_id: decoder.last_event_id().to_vec(),
         comments: decoder.counts().comments,
