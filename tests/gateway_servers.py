@@ -32,6 +32,7 @@ def application(upstream: str) -> Any:
     upstreams = [
         {"name": "both", **bare, "dialect": "both", "models": ["replay-*"]},
         {"name": "chat", **bare, "dialect": "chat", "models": ["chat-*=replay-*"]},
+        {"name": "drained", **bare, "models": ["drained-*=replay-*"], "on_disconnect": "drain"},
     ]
     config = {"upstreams": upstreams, "limits": {"write": 120, "idle": 300}, "telemetry": {"log": "off"}}
     gateway = Gateway(read(config, {}))

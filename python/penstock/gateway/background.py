@@ -83,18 +83,19 @@ class Publisher:
 
 async def watch(
     request: Request, send: Send, broadcast: Broadcast, headers: Headers, after: int | None = None
-) -> None:
-    """Let a client read a stream from after an event on; it may leave as it likes."""
+) -> bool:
+    """Let a client read a stream from after an event on; whether it stayed to the end."""
     try:
         seen = request.headers.get(b"last-event-id", b"").decode("latin-1") or None
         subscription = broadcast.subscribe(starting_after=after, last_event_id=seen)
     except ValueError as error:
         raise ApiError(400, f"{error}.", param="starting_after") from None
-    with Leaving(request.receive):
+    with Leaving(request.receive) as leaving:
         await send({"type": "http.response.start", "status": 200, "headers": [*EVENT_STREAM, *headers]})
         async for frames in subscription:
             await request.send({"type": "http.response.body", "body": frames, "more_body": True})
         await request.send({"type": "http.response.body", "body": b""})
+    return not leaving.gone
 
 
 async def show(send: Send, broadcast: Broadcast, headers: Headers) -> None:

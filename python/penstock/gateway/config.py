@@ -142,6 +142,14 @@ class UpstreamConfig(_Section):
     websocket: bool = False
     """Whether it serves the WebSocket mode; where all do, connections are forwarded, else managed."""
 
+    on_disconnect: Literal["cancel", "drain", "detach"] = "cancel"
+    """What becomes of an answer whose client has left. It is let go at once; or it is read to its end all the
+    same, so that it is stored and counted whole; or its stream runs on as that of a background response does
+    and can be resumed. A stream of Chat Completions, and what is no stream, is drained in place of that. Of
+    several upstreams of a model the first one's says whether streams are detached."""
+    linger: Seconds = 300.0
+    """For how many seconds at most it goes on without its client."""
+
     @property
     def keeps_history(self) -> bool:
         """Whether previous responses are known upstream."""

@@ -72,13 +72,24 @@ class Exchange:
         if len(gateway.ledger.active) >= limits.streams:
             raise ApiError(503, "The gateway is at its limit of streams.", headers=[(b"retry-after", b"1")])
         self._request.recorded = True
-        if question.background:
-            await self._detach(send)
+        lasts = self._lasts()
+        if question.background or lasts is not None:
+            await self._detach(send, lasts)
         else:
             await self._run(send, self._request.receive, self._request.send)
 
-    async def _detach(self, send: Send) -> None:
-        """Run without the client, which gets the stream as a subscriber or the response as it begins."""
+    def _lasts(self) -> float | None:
+        """For how many seconds the stream goes on by itself once its client has left; None if it does not."""
+        if self._api != "responses" or not self._question.stream or self._question.background:
+            return None
+        return self._gateway.router.detaches(self._question.model)
+
+    async def _detach(self, send: Send, lasts: float | None) -> None:
+        """Run without the client, which gets the stream as a subscriber or the response as it begins.
+
+        Args:
+            lasts: for how many seconds, once a client has left that has not asked for this.
+        """
         gateway, wants_stream = self._gateway, self._question.stream
         self._question.stream, self._write = True, None
         publisher = Publisher(gateway.broadcasts, self._tenant.name)
@@ -95,7 +106,9 @@ class Exchange:
         gateway.background(run())
         broadcast = await asyncio.shield(publisher.begun)
         if wants_stream:
-            await watch(self._request, send, broadcast, self._headers)
+            stayed = await watch(self._request, send, broadcast, self._headers)
+            if not stayed and lasts is not None:
+                asyncio.get_running_loop().call_later(lasts, self.cancel)
         else:
             await show(send, broadcast, self._headers)
 
@@ -155,6 +168,9 @@ class Exchange:
         record.bridge = asked.upstream.api_for(self._api) != self._api
         record.status = 200
         self._answer = asked.answer
+        if asked.upstream.config.on_disconnect != "cancel":
+            leaving.linger = asked.upstream.config.linger
+            send, self._body = leaving.still_there(send), leaving.still_there(self._body)
         try:
             if question.stream:
                 return await self._stream(send, asked, leaving)

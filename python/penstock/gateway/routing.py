@@ -104,6 +104,13 @@ class Router:
         """The upstream of a name."""
         return next((upstream for upstream in self.upstreams if upstream.name == name), None)
 
+    def detaches(self, model: str) -> float | None:
+        """For how many seconds a stream of a model runs on by itself; None where it does not."""
+        first = next((one for one in self.upstreams if one.model(model) is not None), None)
+        if first is None or first.config.on_disconnect != "detach":
+            return None
+        return first.config.linger
+
     def order(self, model: str, *, bound: str | None = None, knows: str | None = None) -> list[Upstream]:
         """The upstreams to try, best first.
 

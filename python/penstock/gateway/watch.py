@@ -7,6 +7,7 @@ which waits for the client's disconnect.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from penstock.timeouts import Timeouts
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from .client import Answer
     from .config import LimitsConfig
-    from .http import Receive
+    from .http import Message, Receive, Send
 
 __all__ = ["Deadlines", "Leaving"]
 
@@ -88,11 +89,16 @@ class Leaving:
     """Cancels the task that serves a client when that client has left: `with Leaving(receive) as leaving`.
 
     The cancellation is this class's own, so it is taken back: the block ends with `leaving.gone` set.
+    With `linger` above 0 it comes so many seconds after the client has left; until then what goes through
+    `still_there` is thrown away.
     """
 
-    __slots__ = ("_served", "_task", "gone", "stalled")
+    __slots__ = ("_late", "_left", "_served", "_task", "gone", "linger", "stalled")
 
     def __init__(self, receive: Receive) -> None:
+        self.linger = 0.0
+        self._left = False
+        self._late: asyncio.TimerHandle | None = None
         self.gone = False
         self.stalled = False
         served = asyncio.current_task()
@@ -103,7 +109,21 @@ class Leaving:
     async def _wait(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        self.leave()
+        self._left = True
+        if self.linger:
+            self._late = asyncio.get_running_loop().call_later(self.linger, self.leave)
+        else:
+            self.leave()
+
+    def still_there(self, send: Send) -> Send:
+        """A `send` to the client for as long as it is there."""
+
+        async def sending(message: Message) -> None:
+            if not self._left:
+                with suppress(OSError):  # some servers say so before `receive` does
+                    await send(message)
+
+        return sending
 
     def leave(self) -> None:
         """The client is gone, or is treated as if it were."""
@@ -121,6 +141,8 @@ class Leaving:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
         self._task.cancel()
+        if self._late is not None:
+            self._late.cancel()
         if self.gone and kind is asyncio.CancelledError and self._served.uncancel() == 0:
             return True
         if self.gone and kind is None:  # it left in the very moment when all was done
