@@ -24,6 +24,7 @@ MODULES: Final = (
         f"websocket/{name}"
         for name in ("over_asgi", "over_websockets", "reply", "requests", "sealing", "taps", "wire")
     ),
+    *(f"gateway/{name}" for name in ("config", "routing", "tenants", "lasting")),
     *("hooks", "broadcast", "subscription", "asgi/upstream", "asgi/policies", "asgi/failures", "asgi/editor"),
     *("gateway/flow", "gateway/direct"),
 )

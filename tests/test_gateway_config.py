@@ -66,6 +66,14 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"upstreams": [UPSTREAM], "ids": {"keys": {"a": "short"}}},
         ["ids.keys.a: is shorter than 32"],
     ),
+    "workers that cannot know who keeps a response": (
+        {
+            "upstreams": [UPSTREAM, {**UPSTREAM, "name": "b"}],
+            "listen": {"workers": 2},
+            "store": {"kind": "sqlite"},
+        },
+        ["ids.keys: several workers need them"],
+    ),
     "workers that share nothing": (
         {"upstreams": [UPSTREAM], "listen": {"workers": 2}},
         ["store.kind: several workers need a store that they share"],
