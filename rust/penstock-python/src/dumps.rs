@@ -17,7 +17,7 @@ use pyo3::types::string::PyStringData;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use fault::{Fault, Step, Written};
-use shape::{Shape, Shapes};
+use shape::{Keys, Shape, Shapes, sorted};
 
 /// How deep lists and dicts may nest, as everywhere in penstock.
 const DEPTH: usize = 128;
@@ -176,10 +176,11 @@ impl<'py, O: Out> Writer<'_, 'py, O> {
         self.within(dict.as_any(), |writer| {
             let first = writer.shapes.values();
             let plain = dict.is_exact_instance_of::<PyDict>();
-            let shape = if plain { writer.shapes.gather(dict)? } else { None };
-            let written = match shape {
-                Some(shape) => writer.members(&shape, first),
-                None => writer.items(dict),
+            let keys = if plain { writer.shapes.gather(dict)? } else { Keys::Other };
+            let written = match keys {
+                Keys::Known(shape) => writer.members(&shape, first),
+                Keys::New(keys) => writer.new_members(&keys, first),
+                Keys::Other => writer.items(dict),
             };
             writer.shapes.truncate(first);
             written
@@ -196,6 +197,19 @@ impl<'py, O: Out> Writer<'_, 'py, O> {
                 let key = shape.keys.get(*place).map(|key| key.clone().into_any());
                 fault.at(key.map_or(Step::Index(*place), Step::Key))
             })?;
+        }
+        self.out.byte(b'}');
+        Ok(())
+    }
+
+    /// As [`Writer::members`], for a dict whose like was not met before.
+    fn new_members(&mut self, keys: &[Bound<'py, PyString>], first: usize) -> Written<'py> {
+        for (number, (place, key)) in sorted(keys).into_iter().enumerate() {
+            self.out.write(if number == 0 { b"{" } else { b", " });
+            write_string(key, self.out)?;
+            self.out.write(b": ");
+            let Some(value) = self.shapes.take(first + place) else { break };
+            self.value(&value).map_err(|fault| fault.at(Step::Key(key.clone().into_any())))?;
         }
         self.out.byte(b'}');
         Ok(())

@@ -1,7 +1,7 @@
 //! The keys of dicts, in the order of the text.
 //!
 //! Dicts of one list mostly have the same keys: not only equal ones, but the same objects. So how the keys of a dict
-//! are written is kept, and a dict is known again by the addresses of its keys.
+//! are written is kept when its like comes again, and a dict is known again by the addresses of its keys.
 
 #![allow(unsafe_code, reason = "members are borrowed, characters are read in place")]
 
@@ -17,7 +17,7 @@ use pyo3::types::{PyDict, PyString};
 
 use super::write_string;
 
-/// How many shapes are kept, which are looked at one after the other.
+/// How many shapes are kept, and how many are waited for; they are looked at one after the other.
 const SHAPES: usize = 8;
 
 /// More keys make a dict that is not worth keeping the shape of.
@@ -31,10 +31,22 @@ pub(super) struct Shape<'py> {
     pub(super) order: Vec<(usize, Box<[u8]>)>,
 }
 
+/// The keys of a dict.
+pub(super) enum Keys<'py> {
+    /// Known from dicts before.
+    Known(Rc<Shape<'py>>),
+    /// Met for the first time; in the dict's own order.
+    New(Vec<Bound<'py, PyString>>),
+    /// Not all are plain strings.
+    Other,
+}
+
 /// The shapes that were met, and the values of the dicts that are being written.
 #[derive(Default)]
 pub(super) struct Shapes<'py> {
     known: Vec<Rc<Shape<'py>>>,
+    /// Address of the first key and number of keys, of dicts that were met once.
+    met: Vec<(usize, usize)>,
     /// The innermost dict's values are the last; those that were written are gone.
     values: Vec<Option<Bound<'py, PyAny>>>,
 }
@@ -56,9 +68,9 @@ impl<'py> Shapes<'py> {
         self.values.truncate(place);
     }
 
-    /// Gathers the values of a plain dict and gives its shape; None if not all keys are plain strings.
-    pub(super) fn gather(&mut self, dict: &Bound<'py, PyDict>) -> PyResult<Option<Rc<Shape<'py>>>> {
-        let Self { known: shapes, values } = self;
+    /// Gathers the values of a plain dict and gives its keys.
+    pub(super) fn gather(&mut self, dict: &Bound<'py, PyDict>) -> PyResult<Keys<'py>> {
+        let Self { known: shapes, values, .. } = self;
         let mut known: Option<&Rc<Shape<'py>>> = None;
         let mut keys = Vec::new();
         let mut place = 0;
@@ -78,22 +90,39 @@ impl<'py> Shapes<'py> {
             place += 1;
             true
         });
-        match known {
-            _ if !plain => Ok(None),
-            Some(shape) => Ok(Some(Rc::clone(shape))),
-            None => self.learn(keys).map(Some),
+        if !plain {
+            return Ok(Keys::Other);
         }
+        if let Some(shape) = known {
+            return Ok(Keys::Known(Rc::clone(shape)));
+        }
+        if keys.len() <= MOST_KEYS && self.meets(&keys) {
+            return self.learn(keys).map(Keys::Known);
+        }
+        Ok(Keys::New(keys))
+    }
+
+    /// Whether a dict like this one was met before; if not, it is now.
+    fn meets(&mut self, keys: &[Bound<'py, PyString>]) -> bool {
+        // An address that another key has by now makes something be learned for nothing, and no more.
+        let like = (keys.first().map_or(0, |key| key.as_ptr().addr()), keys.len());
+        let met = self.met.contains(&like);
+        if !met {
+            if self.met.len() == SHAPES {
+                self.met.remove(0);
+            }
+            self.met.push(like);
+        }
+        met
     }
 
     #[inline(never)]
     fn learn(&mut self, keys: Vec<Bound<'py, PyString>>) -> PyResult<Rc<Shape<'py>>> {
         let shape = Rc::new(Shape::new(keys)?);
-        if shape.keys.len() <= MOST_KEYS {
-            if self.known.len() == SHAPES {
-                self.known.pop();
-            }
-            self.known.insert(0, Rc::clone(&shape));
+        if self.known.len() == SHAPES {
+            self.known.pop();
         }
+        self.known.insert(0, Rc::clone(&shape));
         Ok(shape)
     }
 }
@@ -106,10 +135,8 @@ impl<'py> Shape<'py> {
     }
 
     fn new(keys: Vec<Bound<'py, PyString>>) -> PyResult<Self> {
-        let mut sorted: Vec<(usize, &Bound<'py, PyString>)> = keys.iter().enumerate().collect();
-        sorted.sort_by(|(_, one), (_, other)| compare(one, other));
-        let mut order = Vec::with_capacity(sorted.len());
-        for (number, (place, key)) in sorted.into_iter().enumerate() {
+        let mut order = Vec::with_capacity(keys.len());
+        for (number, (place, key)) in sorted(&keys).into_iter().enumerate() {
             let mut before = if number == 0 { b"{".to_vec() } else { b", ".to_vec() };
             write_string(key, &mut before)?;
             before.extend_from_slice(b": ");
@@ -117,6 +144,13 @@ impl<'py> Shape<'py> {
         }
         Ok(Self { keys, order })
     }
+}
+
+/// Keys in the order of the text, with their places in the dict.
+pub(super) fn sorted<'k, 'py>(keys: &'k [Bound<'py, PyString>]) -> Vec<(usize, &'k Bound<'py, PyString>)> {
+    let mut sorted: Vec<_> = keys.iter().enumerate().collect();
+    sorted.sort_by(|(_, one), (_, other)| compare(one, other));
+    sorted
 }
 
 /// Calls `each` with the number of a plain dict's members and with every one of them, until it says no. Says whether
