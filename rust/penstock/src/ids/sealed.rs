@@ -14,6 +14,8 @@
 //! To be short, the prefix that upstream and sealed id share is not repeated, and lower-case hexadecimal digits, which
 //! most upstream ids are made of, take half a byte each; flags tell both.
 
+mod body;
+
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -22,6 +24,7 @@ use sha2::Sha256;
 use super::base64::{push_url, read_url};
 use super::{IdKind, Origin};
 use crate::ids::translate::Invalid;
+use body::{Body, LONGEST_ID, read_body};
 
 const DOMAIN: &[u8] = b"penstock.ids";
 const VERSION: u8 = 1;
@@ -30,15 +33,6 @@ const TAG: usize = 16;
 /// Fewer bytes make no key.
 const SHORTEST_KEY: usize = 16;
 const LONGEST_KEY_ID: usize = 16;
-/// Bytes of an upstream's id, as of an event's; encrypted content may be longer.
-const LONGEST_ID: usize = 1024;
-const LONGEST_NAME: usize = 255;
-
-const STRIPPED: u8 = 1;
-const ID_IN_HEX: u8 = 1 << 1;
-const PROVIDER: u8 = 1 << 2;
-const MODEL: u8 = 1 << 3;
-const MODEL_IN_HEX: u8 = 1 << 4;
 
 /// Seals and opens ids. The first key seals, all of them open.
 #[derive(Clone)]
@@ -206,112 +200,6 @@ fn sealed_prefix(kind: IdKind, sealed: &str) -> Option<(&[u8], &str)> {
 fn own_prefix(id: &str) -> Option<(&str, &str)> {
     let length = id.bytes().take_while(u8::is_ascii_lowercase).count();
     ((1..=8).contains(&length) && id.as_bytes().get(length) == Some(&b'_')).then(|| id.split_at(length + 1))
-}
-
-/// The part of an id that says where it came from.
-struct Body {
-    bytes: Vec<u8>,
-}
-
-impl Body {
-    fn new(stripped: bool) -> Self {
-        let mut bytes = Vec::with_capacity(96);
-        bytes.push(if stripped { STRIPPED } else { 0 });
-        Self { bytes }
-    }
-
-    fn flag(&mut self, flag: u8) {
-        if let Some(flags) = self.bytes.first_mut() {
-            *flags |= flag;
-        }
-    }
-
-    fn names(&mut self, provider: Option<&str>, model: Option<&str>) -> Result<(), Invalid> {
-        if let Some(provider) = provider {
-            self.flag(PROVIDER);
-            self.name(provider.as_bytes())?;
-        }
-        if let Some(model) = model {
-            self.flag(MODEL);
-            match pack_hex(model) {
-                Some(packed) => {
-                    self.flag(MODEL_IN_HEX);
-                    self.name(&packed)?;
-                }
-                None => self.name(model.as_bytes())?,
-            }
-        }
-        Ok(())
-    }
-
-    fn name(&mut self, name: &[u8]) -> Result<(), Invalid> {
-        if name.len() > LONGEST_NAME {
-            return Err(Invalid);
-        }
-        self.bytes.push(name.len() as u8);
-        self.bytes.extend_from_slice(name);
-        Ok(())
-    }
-
-    fn id(&mut self, id: &str) -> Result<(), Invalid> {
-        if id.len() > LONGEST_ID {
-            return Err(Invalid);
-        }
-        match pack_hex(id) {
-            Some(packed) => {
-                self.flag(ID_IN_HEX);
-                self.bytes.extend_from_slice(&packed);
-            }
-            None => self.bytes.extend_from_slice(id.as_bytes()),
-        }
-        Ok(())
-    }
-}
-
-/// Reads a body that is authentic.
-fn read_body(kind: IdKind, prefix: &[u8], body: &[u8], outside: &str) -> Option<Origin> {
-    let (&flags, mut rest) = body.split_first()?;
-    let mut name = |flag: u8, hex: u8| -> Option<Option<String>> {
-        if flags & flag == 0 {
-            return Some(None);
-        }
-        let (&length, after) = rest.split_first()?;
-        let (name, after) = after.split_at_checked(usize::from(length))?;
-        rest = after;
-        let name = if flags & hex == 0 { name.to_vec() } else { unpack_hex(name) };
-        Some(Some(String::from_utf8(name).ok()?))
-    };
-    let provider = name(PROVIDER, 0)?;
-    let model = name(MODEL, MODEL_IN_HEX)?;
-    if kind == IdKind::Content {
-        return Some(Origin { provider, model, id: outside.to_owned() });
-    }
-    let mut id = if flags & STRIPPED == 0 { Vec::new() } else { prefix.to_vec() };
-    if flags & ID_IN_HEX == 0 {
-        id.extend_from_slice(rest);
-    } else {
-        id.append(&mut unpack_hex(rest));
-    }
-    Some(Origin { provider, model, id: String::from_utf8(id).ok()? })
-}
-
-/// Lower-case hexadecimal digits as bytes; None for anything else, nothing and an odd number of them.
-fn pack_hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |letter: u8| match letter {
-        b'0'..=b'9' => Some(letter - b'0'),
-        b'a'..=b'f' => Some(letter - b'a' + 10),
-        _ => None,
-    };
-    let pairs = text.as_bytes().chunks_exact(2);
-    if text.is_empty() || !pairs.remainder().is_empty() {
-        return None;
-    }
-    pairs.map(|pair| pair.iter().try_fold(0, |byte, &letter| Some(byte << 4 | digit(letter)?))).collect()
-}
-
-fn unpack_hex(bytes: &[u8]) -> Vec<u8> {
-    let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
-    bytes.iter().flat_map(|&byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
 }
 
 #[cfg(test)]
