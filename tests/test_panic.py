@@ -42,7 +42,7 @@ MADE: dict[str, Callable[[], Any]] = {
 """How to make one object of each class of the extension that is not made without arguments."""
 
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
-    "feed": (CHUNK,),
+    **dict.fromkeys(("feed", "recognize"), (CHUNK,)),
     "feed_events": ("{}",),
     "feed_tokens": ([],),
     "get": ("type",),
