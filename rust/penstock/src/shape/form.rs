@@ -227,14 +227,14 @@ pub enum Miss {
 
 /// Why `literal` does not stand at `at`.
 #[cold]
-fn miss(text: &[u8], at: usize, literal: &[u8]) -> Miss {
+pub(crate) fn miss(text: &[u8], at: usize, literal: &[u8]) -> Miss {
     let rest = text.get(at..).unwrap_or_default();
     if literal.starts_with(rest) { Miss::Unfinished } else { Miss::Different }
 }
 
 /// Why the string whose inside starts at `at` has no end, or none that is valid.
 #[cold]
-fn miss_in_string(text: &[u8], at: usize) -> Miss {
+pub(crate) fn miss_in_string(text: &[u8], at: usize) -> Miss {
     // What stands in an event stream has line ends behind it, so only a string that was cut reaches the text's end.
     let rest = text.get(at..).unwrap_or_default();
     if rest.iter().any(|&byte| byte < 0x20) { Miss::Different } else { Miss::Unfinished }

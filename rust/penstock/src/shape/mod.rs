@@ -12,8 +12,8 @@ mod learn;
 
 use std::sync::Arc;
 
-pub(crate) use form::string_end;
 pub use form::{Fillings, Hole, Miss, Shape};
+pub(crate) use form::{miss, miss_in_string, string_end};
 use learn::{Leaves, Lesson};
 
 use crate::error::Error;

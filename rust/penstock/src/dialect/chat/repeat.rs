@@ -8,7 +8,7 @@
 use super::{ChoiceField, Chunk, ChunkField, DeltaField, PieceField, Pieces, elements, is_blank};
 use crate::event::{Span, index};
 use crate::json::RawStr;
-use crate::shape::{Miss, string_end};
+use crate::shape::{Miss, miss, miss_in_string, string_end};
 use crate::simd::{Backend, Task, dispatch};
 
 /// Longer chunks are rare, so nothing is learned from them.
@@ -159,20 +159,6 @@ impl<'a> Task for Fit<'_, 'a> {
         }
         Ok((piece.ok_or(Miss::Different)?, at))
     }
-}
-
-/// Why `literal` does not stand at `at`.
-#[cold]
-fn miss(text: &[u8], at: usize, literal: &[u8]) -> Miss {
-    let rest = text.get(at..).unwrap_or_default();
-    if literal.starts_with(rest) { Miss::Unfinished } else { Miss::Different }
-}
-
-/// Why the string whose inside starts at `at` does not end: only one that was cut has no line end behind it.
-#[cold]
-fn miss_in_string(text: &[u8], at: usize) -> Miss {
-    let rest = text.get(at..).unwrap_or_default();
-    if rest.iter().any(|&byte| byte < 0x20) { Miss::Different } else { Miss::Unfinished }
 }
 
 /// The one piece that a chunk adds, if applying the chunk again with another piece would do nothing but add that.
