@@ -206,7 +206,8 @@ def seeds(target: str) -> Iterator[bytes]:
         yield from map(as_stream, chats)
     else:
         heads = (
-            bytes([n % 128, 0x55 * (n % 3)]) if target in ("transcode", "rewrite") else b"" for n in count()
+            bytes([n % 128, 0x55 * (n % 3)]) if target in ("transcode", "rewrite", "relay") else b""
+            for n in count()
         )
         yield from (head + as_stream(chunks) for head, chunks in zip(heads, chats, strict=False))
 
