@@ -190,8 +190,8 @@ def _draw(record: JsonObject, path: Path) -> None:
         axis.invert_yaxis()
         axis.set_xscale("log")
         axis.set_xlim(min(values, default=1) / 3, max(values, default=1) * 2)
-        axis.set_title(column.title + (", dotted: penstock's target" if column.target else ""), loc="left")
-        axis.title.set_fontsize(10)
+        dotted = ", dotted: penstock's target" if column.target else ""
+        axis.set_title(column.title + dotted, fontsize=10, loc="left")
         axis.tick_params(labelsize=8, which="both")
         axis.spines[["top", "right"]].set_visible(False)
     machine = record["machine"]
