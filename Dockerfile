@@ -6,7 +6,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends curl gcc libc6-
 ENV PATH=/root/.cargo/bin:$PATH
 WORKDIR /src
 COPY . .
-RUN pip install --no-cache-dir maturin && maturin build --release --out /wheels
+RUN pip install --no-cache-dir 'maturin>=1.14,<2' && maturin build --release --locked --out /wheels
 RUN python -m venv /opt/penstock \
  && /opt/penstock/bin/pip install --no-cache-dir "$(ls /wheels/*.whl)[gateway,redis,otel]" \
  && /opt/penstock/bin/pip uninstall -y pip \

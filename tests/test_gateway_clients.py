@@ -72,10 +72,17 @@ for model in ("replay", "chat", "responses"):
         model=f"{model}-text", messages=[{"role": "user", "content": "Hello"}], stream=True))
     assert chunks[-1].choices[0].finish_reason == "stop"
 with client.responses.connect() as connection:
-    connection.response.create(model="chat-text", input="Hello")
-    for event in connection:
-        if event.type == "response.completed":
-            break
+    for model in ("replay", "chat", "responses"):
+        connection.response.create(model=f"{model}-text", input="Hello")
+        for event in connection:
+            if event.type == "response.completed":
+                break
+        previous = event.response.id
+        connection.response.create(model=f"{model}-echo", input="on", previous_response_id=previous)
+        for event in connection:
+            if event.type == "response.completed":
+                break
+        assert event.response.output_text == "on"
 print("good")
 """
 
