@@ -506,7 +506,7 @@ class Server:
     def begin(self, lane: str | None) -> None:
         if self.machine.flight(lane) is None and lane not in self.current:
             self.made += 1
-            life = {"id": f"r{self.made}", "lane": lane, "sequence": 0, "asked": True}
+            life = {"id": f"r{self.made}", "lane": lane, "sequence": 0, "spoke": False, "dropped": False}
             self.flights.append((self.machine.begin(lane), life))
             self.current[lane] = life
 
@@ -523,6 +523,7 @@ class Server:
                 "content_index": 0,
                 "delta": life["id"],
             }
+            life["spoke"] = True
         life["sequence"] += 1
         self.machine.receive(Event(json.dumps(body)))
 
@@ -545,6 +546,7 @@ class Server:
             label = {} if lane is None else {"stream_id": lane}
             alone = lane is not None or len([*self.machine.flights]) == 1
             if alone:
+                life["dropped"] = True
                 if life["sequence"]:  # else it never began, and nobody can have heard its name
                     self.ended.append(life)
                 self.machine.receive(event("error", error={"code": "c"}, **label))
@@ -552,13 +554,21 @@ class Server:
                 self.current[lane] = life
 
     def haunt(self, kind: str) -> None:
-        """Say something late about a response that is over."""
-        if self.ended:
-            self.say(self.ended[-1], kind)
+        """Say something late about a response that is over.
+
+        A delta names its item alone. So it can be known for what it is only if that item has been heard of, and was
+        given up: servers there are that give the items of all responses one id.
+        """
+        if not self.ended:
+            return
+        life = self.ended[-1]
+        if kind != "output_text.delta" or life["spoke"] and life["dropped"]:
+            self.say(life, kind)
 
     def cancel(self, index: int) -> None:
         if self.flights:
-            flight, _ = self.flights[index % len(self.flights)]
+            flight, life = self.flights[index % len(self.flights)]
+            life["dropped"] |= not flight.over
             self.machine.cancel(flight)
 
     def check(self) -> None:

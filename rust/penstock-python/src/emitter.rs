@@ -110,7 +110,7 @@ impl ResponseEmitter {
             require_callable("ids", ids.as_ref())?;
             let ids = ids.map(Bound::unbind);
             let id = id.map_or_else(|| make_id(py, ids.as_ref(), "resp_"), Ok)?;
-            let created_at = seconds(created_at, "created_at must be seconds since 1970")?;
+            let created_at = seconds(py, created_at, "created_at must be seconds since 1970")?;
             let limits = Limits::or_default(limits);
             let core = Emitter::new(EmitterOptions {
                 echo: json_or_empty(echo)?,

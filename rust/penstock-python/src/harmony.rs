@@ -182,7 +182,7 @@ impl HarmonyParser {
             };
             let ids = ids.map(Bound::unbind);
             let id = id.map_or_else(|| make_id(py, ids.as_ref(), "resp_"), Ok)?;
-            let created_at = seconds(created_at, "created_at must be seconds since 1970")?;
+            let created_at = seconds(py, created_at, "created_at must be seconds since 1970")?;
             let limits = Limits::or_default(limits);
             let raised = Raised::default();
             let response = EmitterOptions {

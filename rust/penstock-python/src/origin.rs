@@ -1,7 +1,6 @@
 //! Where ids and times come from that a caller does not give: the system, or the caller's own generator.
 
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use penstock::IdSource;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -60,10 +59,13 @@ pub(crate) fn take_raised(raised: &Raised) -> Option<PyErr> {
 
 /// Seconds since 1970, checked; `None` for the time of the system.
 #[allow(clippy::cast_sign_loss, reason = "negative times are refused first")]
-pub(crate) fn seconds(given: Option<f64>, message: &'static str) -> PyResult<u64> {
-    let seconds = given.unwrap_or_else(|| {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
-    });
+pub(crate) fn seconds(py: Python<'_>, given: Option<f64>, message: &'static str) -> PyResult<u64> {
+    static NOW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let find = || PyResult::Ok(py.import("time")?.getattr("time")?.unbind());
+    let seconds = match given {
+        Some(seconds) => seconds,
+        None => NOW.get_or_try_init(py, find)?.call0(py)?.extract(py)?,
+    };
     if !(0.0..9.0e15).contains(&seconds) {
         return Err(PyValueError::new_err(message));
     }

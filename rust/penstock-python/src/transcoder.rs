@@ -161,7 +161,7 @@ impl Transcoder {
                 model,
                 id,
                 new_id: new_id.map(Bound::unbind),
-                created: seconds(now, "now must return seconds since 1970")?,
+                created: seconds(py, now, "now must return seconds since 1970")?,
                 limits: Limits::or_default(limits),
             };
             let options = ChatToResponsesOptions {
