@@ -556,13 +556,13 @@ class Server:
     def haunt(self, kind: str) -> None:
         """Say something late about a response that is over.
 
-        A delta names its item alone. So it can be known for what it is only if that item has been heard of, and was
+        A delta names its item alone. So it can be known for what it is only if that item was heard of and
         given up: servers there are that give the items of all responses one id.
         """
         if not self.ended:
             return
         life = self.ended[-1]
-        if kind != "output_text.delta" or life["spoke"] and life["dropped"]:
+        if kind != "output_text.delta" or (life["spoke"] and life["dropped"]):
             self.say(life, kind)
 
     def cancel(self, index: int) -> None:
