@@ -12,7 +12,9 @@ import gateway_hooks
 import pytest
 from gateways import Running, running
 from test_gateway_hooks import use
+from websocket_kit import websockets_server
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import ServerConnection
 
 TERMINALS = ("response.completed", "response.failed", "response.incomplete", "error")
 KINDS = ("replay", "chat", "forwarded")
@@ -100,6 +102,55 @@ async def test_a_guard_ends_the_response_and_not_the_connection(
             assert b'"marked"' in gateway.upstream.seen[-1].body
     assert [what for what, _ in seen].count("error") == 3
     assert seen[-1] == ("complete", "completed")
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["silent", "refusing"])
+async def test_what_follows_a_refused_response_waits_until_the_upstream_has_stopped(
+    *, answers: bool, seen: list[tuple[str, Any]]
+) -> None:
+    heard: list[str] = []
+
+    async def one_at_a_time(server: ServerConnection) -> None:
+        async def say(kind: str, **members: Any) -> None:
+            await server.send(json.dumps({"type": kind, **members}))
+
+        async def stop(response: dict[str, Any]) -> None:
+            if answers:
+                await say("error", error={"code": "cancellation_failed", "message": "It ends by itself."})
+            await asyncio.sleep(0.2)
+            current.clear()
+            await say("response.output_text.delta", delta="more", output_index=0)
+            await say("response.incomplete", response={**response, "status": "incomplete"})
+
+        current: list[dict[str, Any]] = []
+        tasks = []
+        async for message in server:
+            frame = json.loads(message)
+            heard.append(frame["type"])
+            if frame["type"] == "response.cancel":
+                tasks.append(asyncio.create_task(stop(current[0])))
+            elif current:
+                await say("error", error={"code": "response_already_in_flight", "message": "One at a time."})
+            else:
+                current.append({"id": f"resp_{len(heard)}", "model": "m", "output": []})
+                await say("response.created", response={**current[0], "status": "in_progress"})
+                if len(heard) == 1:
+                    await say("response.output_text.delta", delta="steel", output_index=0)
+                else:
+                    await say("response.completed", response={**current.pop(), "status": "completed"})
+
+    async with websockets_server(one_at_a_time) as url:
+        base = url.replace("ws", "http", 1).partition("/responses")[0]
+        upstream = {"name": "ws", "url": base, "websocket": True, "models": ["*"]}
+        with running(upstreams=[upstream], hooks=use("Guard", "Refusals")) as gateway:
+            address = gateway.base_url.replace("http", "ws", 1) + "/responses"
+            async with connect(address, proxy=None) as client:
+                events = await create(client, model="m")
+                assert events[-1]["response"]["error"]["code"] == "refused"
+                events = await create(client, model="m")
+                assert [event["type"] for event in events] == ["response.created", "response.completed"]
+    assert heard == ["response.create", "response.cancel", "response.create"]
+    assert seen == [("error", "GuardFailed"), ("complete", "completed")]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
 from penstock._penstock import Event, ResponseAccumulator
 from penstock.errors import ClientDisconnected, GuardFailed, PenstockError
@@ -21,6 +23,9 @@ __all__ = ["Told"]
 
 Lane = str | None
 
+STOPPING_SECONDS: Final = 10.0
+"""How long a request waits for the upstream to be done with the response before, which a guard has ended."""
+
 
 class _Response:
     """One that runs: its hooks, and what has come of it."""
@@ -30,6 +35,8 @@ class _Response:
         self.so_far = ResponseAccumulator()
         self.refused = False
         """Whether a guard has ended it for the client; what still comes of it is not passed on."""
+        self.over = asyncio.Event()
+        """Set once the upstream has nothing more to say of it."""
 
 
 class Told:
@@ -53,6 +60,12 @@ class Told:
         except GuardFailed as refusal:
             await hooks.error(refusal)
             raise RefusedError(str(refusal), code=refusal.code) from None
+        before = self._running.get(lane)
+        if before is not None and before.refused:
+            # Most upstreams refuse what comes before they have stopped.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOPPING_SECONDS):
+                    await before.over.wait()
         self._asked.setdefault(lane, deque()).append(hooks)
         if changed is params:
             return event.data.decode("utf-8", "replace")
@@ -63,15 +76,18 @@ class Told:
         """A frame of the upstream's as the client is to see it; None if it is not to."""
         event = Event(text)
         kind, lane = event.type, event.stream_id
+        asked = self._asked.get(lane)
         if kind == "response.created":
-            asked = self._asked.get(lane)
             self._running[lane] = _Response(asked.popleft() if asked else self._hooks())
         response = self._running.get(lane)
-        if response is None:
-            if kind == "error" and (asked := self._asked.get(lane)):
+        if response is None or (response.refused and kind == "error"):
+            if kind == "error" and asked:
                 await asked.popleft().error(RefusedError("The upstream refused the request."))
+            elif response is not None:
+                return None  # the answer to having been asked to stop it; the end is still to come
             return text
         if kind in TERMINALS:
+            response.over.set()
             del self._running[lane]
         if response.refused:
             return None
