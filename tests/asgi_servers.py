@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
+from processes import stop
 
 from penstock.asgi import EventStreamResponse, KeepAlive
 
@@ -133,12 +134,7 @@ def serving(server: str, upstream: str) -> Iterator[Served]:
                 time.sleep(0.05)
         yield served
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process)
 
 
 if __name__ == "__main__":

@@ -27,3 +27,12 @@ def redis_server() -> Iterator[redis.RedisServer]:
         pytest.skip("redis-server is not installed")
     with redis.running() as server:
         yield server
+
+
+@pytest.fixture
+def own_server() -> Iterator[redis.RedisServer]:
+    """A Redis that a test may kill."""
+    if redis.PROGRAM is None:
+        pytest.skip("redis-server is not installed")
+    with redis.running() as server:
+        yield server

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from processes import stop
+
 from penstock.gateway import Gateway, read
 
 SERVERS: Final = ("uvicorn", "hypercorn", "granian")
@@ -180,12 +182,7 @@ def serving(server: str, upstream: str) -> Iterator[Served]:
     try:
         yield Served(port, process)
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process)
 
 
 def _start(server: str, upstream: str) -> tuple[subprocess.Popen[bytes], int]:

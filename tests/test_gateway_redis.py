@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
-import pytest
 import redis_server as servers
 from gateways import Running, running
 from test_gateway import body, text
@@ -20,15 +19,6 @@ from penstock.store.redis import RedisStore
 
 KILLS = 6
 Say = Any
-
-
-@pytest.fixture
-def own_server() -> Iterator[servers.RedisServer]:
-    """A server that a test may kill."""
-    if servers.PROGRAM is None:
-        pytest.skip("redis-server is not installed")
-    with servers.running() as server:
-        yield server
 
 
 def completed(event: dict[str, Any]) -> dict[str, Any] | None:

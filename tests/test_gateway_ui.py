@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 import pytest
 from gateways import Running, running
+from processes import stop
 from test_gateway import ask, body
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -77,11 +78,7 @@ def browser() -> Iterator[str]:
             try:
                 yield _devtools(Path(profile) / "DevToolsActivePort", process)
             finally:
-                process.terminate()
-                try:
-                    process.wait(10)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+                stop(process)
 
 
 def _devtools(file: Path, process: subprocess.Popen[bytes]) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -38,15 +38,6 @@ async def client(redis_server: servers.RedisServer) -> AsyncIterator[Any]:
 @pytest.fixture
 async def store(client: Any) -> RedisStore:
     return RedisStore(client)
-
-
-@pytest.fixture
-def own_server() -> Iterator[servers.RedisServer]:
-    """A server that a test may kill."""
-    if servers.PROGRAM is None:
-        pytest.skip("redis-server is not installed")
-    with servers.running() as server:
-        yield server
 
 
 async def say(store: RedisStore, name: str, parent: str | None = None, tenant: str = "t") -> bool:

@@ -243,9 +243,8 @@ class _Connection(asyncio.Protocol):
             answer.close()
             raise
         finally:
-            if (
-                self._headed is headed
-            ):  # an answer that came whole has freed the connection: it may be another's
+            # An answer that came whole has freed the connection: it may be another's by now.
+            if self._headed is headed:
                 self._headed = None
             if late is not None:
                 late.cancel()

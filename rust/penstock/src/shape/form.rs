@@ -102,8 +102,10 @@ pub struct Shape {
     pub(super) text_hole: Option<u8>,
 }
 
+/// What stands before a payload in an event stream, behind its other lines.
+pub(crate) const DATA: &[u8] = b"data: ";
 /// The lines that end behind a payload in an event stream.
-pub(super) const SUFFIX: &[u8] = b"\n\n";
+pub(crate) const SUFFIX: &[u8] = b"\n\n";
 
 impl Shape {
     /// The kinds of the holes, in order.

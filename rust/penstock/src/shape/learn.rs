@@ -2,7 +2,7 @@
 
 use crate::event::{Field, Fields, Span, chat_text_span, may_be_chat};
 use crate::json::{Cursor, Kind, Tokens};
-use crate::shape::form::{Edge, Extent, Hole, SUFFIX, Shape, Step};
+use crate::shape::form::{DATA, Edge, Extent, Hole, SUFFIX, Shape, Step};
 use crate::shape::{HOLES, KNOWN_NAME_LONGEST};
 use crate::simd::{Backend, Task, dispatch};
 
@@ -179,7 +179,7 @@ impl Lesson<'_> {
             name = Span::new(NAME.len(), literals.len());
             literals.push(b'\n');
         }
-        literals.extend_from_slice(b"data: ");
+        literals.extend_from_slice(DATA);
         name
     }
 }

@@ -12,8 +12,8 @@ mod learn;
 
 use std::sync::Arc;
 
+pub(crate) use form::{DATA, SUFFIX, miss, miss_in_string, string_end};
 pub use form::{Fillings, Hole, Miss, Shape};
-pub(crate) use form::{miss, miss_in_string, string_end};
 use learn::{Leaves, Lesson};
 
 use crate::error::Error;
@@ -78,7 +78,7 @@ impl Known {
         if length > KNOWN_LONGEST {
             return Err(Miss::Different);
         }
-        let data = Span::new(shape.prefix as usize, length - form::SUFFIX.len());
+        let data = Span::new(shape.prefix as usize, length - SUFFIX.len());
         Ok(Self { name: shape.name, data, length })
     }
 }

@@ -8,18 +8,11 @@
 use super::{ChoiceField, Chunk, ChunkField, DeltaField, PieceField, Pieces, elements, is_blank};
 use crate::event::{Span, index};
 use crate::json::RawStr;
-use crate::shape::{Miss, miss, miss_in_string, string_end};
+use crate::shape::{DATA, KNOWN_LONGEST, Miss, SUFFIX, miss, miss_in_string, string_end};
 use crate::simd::{Backend, Task, dispatch};
 
 /// Longer chunks are rare, so nothing is learned from them.
 const LONGEST: usize = 4096;
-
-/// The longest event that may be recognised in a stream; see [`Sink::known`](crate::decoder::Sink::known).
-const LONGEST_EVENT: usize = 2048;
-
-/// What stands before and behind a chunk in an event stream.
-const BEFORE: &[u8] = b"data: ";
-const BEHIND: &[u8] = b"\n\n";
 
 /// What the piece of a repeating chunk is appended to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +66,7 @@ impl Repeat {
     #[inline]
     pub(crate) fn fit_event<'a>(&self, stream: &'a [u8], at: usize) -> Result<(Added<'a>, usize), Miss> {
         let (added, end) = self.fit_at(stream, at, true)?;
-        if end - at <= LONGEST_EVENT { Ok((added, end)) } else { Err(Miss::Different) }
+        if end - at <= KNOWN_LONGEST { Ok((added, end)) } else { Err(Miss::Different) }
     }
 
     #[inline]
@@ -100,7 +93,7 @@ impl Repeat {
         self.piece = usize::from(holes.first() != Some(&Some(piece)));
         self.holes = holes.iter().flatten().count();
         let mut from = 0;
-        let mut before = BEFORE;
+        let mut before = DATA;
         let ends = holes.iter().flatten().map(|hole| (hole.start as usize + 1, hole.end as usize - 1));
         let ends = ends.chain([(payload.len(), payload.len())]);
         for (literal, (end, next)) in self.literals.iter_mut().zip(ends) {
@@ -110,7 +103,7 @@ impl Repeat {
             from = next;
         }
         if let Some(last) = self.literals.get_mut(self.holes) {
-            last.extend_from_slice(BEHIND);
+            last.extend_from_slice(SUFFIX);
         }
         self.known = Some((target, number));
         self.known
@@ -136,10 +129,10 @@ impl<'a> Task for Fit<'_, 'a> {
         for (place, literal) in repeat.literals.iter().enumerate().take(repeat.holes + 1) {
             let mut literal = &**literal;
             if place == 0 && !framed {
-                literal = literal.get(BEFORE.len()..).unwrap_or_default();
+                literal = literal.get(DATA.len()..).unwrap_or_default();
             }
             if place == repeat.holes && !framed {
-                literal = literal.get(..literal.len() - BEHIND.len()).unwrap_or_default();
+                literal = literal.get(..literal.len() - SUFFIX.len()).unwrap_or_default();
             }
             if !B::stands_at(text, at, literal) {
                 return Err(miss(text, at, literal));
