@@ -26,7 +26,7 @@ MODULES: Final = (
     ),
     *(f"gateway/{name}" for name in ("config", "routing", "tenants", "lasting")),
     *("hooks", "broadcast", "subscription", "asgi/upstream", "asgi/policies", "asgi/failures", "asgi/editor"),
-    *("gateway/flow", "gateway/direct"),
+    *("gateway/flow", "gateway/direct", "request_bodies/*"),
 )
 """Modules of `penstock` of which every branch must be covered."""
 
@@ -37,6 +37,7 @@ TESTS: Final = {
     "asgi/failures": "test_asgi_response.py",
     "asgi/editor": "test_hooks.py",
     "gateway/direct": "test_gateway_flow.py",
+    "request_bodies/*": "test_request_bodies.py",
     "session/*": "test_session_chain.py test_session_machine.py test_session_link.py test_session.py",
     "store/base": "test_store.py -k memory",
     "store/memory": "test_store.py -k memory",

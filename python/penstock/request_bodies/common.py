@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from penstock.errors import PenstockError
@@ -35,13 +35,15 @@ class Converted(NamedTuple):
 
 SAME: Final = (
     "model", "stream", "temperature", "top_p", "store", "metadata", "user", "parallel_tool_calls",
-    "service_tier", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
+    "service_tier", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "safety_identifier",
+    "moderation",
 )  # fmt: skip
 """Members that both APIs spell alike."""
 
 HARMLESS: Final[Mapping[str, tuple[object, ...]]] = {
     "n": (1,),
     "logprobs": (False,),
+    "top_logprobs": (0,),
     "frequency_penalty": (0,),
     "presence_penalty": (0,),
     "truncation": ("disabled",),
@@ -50,15 +52,25 @@ HARMLESS: Final[Mapping[str, tuple[object, ...]]] = {
     "include": ([],),
     "stop": ([],),
     "logit_bias": ({},),
+    "annotations": ([],),
+    "async": (False,),
+    "defer_loading": (False,),
 }
 """Values that ask for nothing but the other API's own default."""
 
 ENCRYPTED: Final = "reasoning.encrypted_content"
 LOGPROBS: Final = "message.output_text.logprobs"
 
+CACHE_BREAKPOINT: Final = "prompt_cache_breakpoint"
+"""What both APIs can hang on any part of the prompt."""
 
 CALL_EXTRAS: Final = frozenset({"extra_content", "provider_specific_fields", "thought_signature"})
 """What providers hang on a call and want back; the transcoders carry it too."""
+
+FUNCTION: Final = ("name", "description", "parameters", "strict")
+CUSTOM: Final = ("name", "description", "format")
+SCHEMA: Final = ("name", "description", "schema", "strict")
+"""What both APIs say of a function, a custom tool and a JSON schema."""
 
 
 class Report:
@@ -79,25 +91,75 @@ class Report:
             raise UnsupportedFieldError(path)
         self.paths.append(path)
 
-    def lose_others(self, value: Mapping[str, Any], path: str, known: Iterable[str]) -> None:
-        """Note the members that are none of `known` and say something."""
-        for key in sorted(value.keys() - set(known)):
-            if value[key] is not None:
-                self.lose(f"{path}.{key}" if path else key)
+    def rest(
+        self, value: Mapping[str, Any], path: str, known: Iterable[str], target: Json, own: Iterable[str] = ()
+    ) -> None:
+        """Deal with the members of `value` that nobody has read.
 
-    def rest(self, request: Mapping[str, Any], known: Iterable[str], body: Json, own: frozenset[str]) -> None:
-        """Deal with what nobody has read of a request: its `own` API's members, and others."""
-        for key in sorted(request.keys() - set(known)):
-            value = request[key]
-            if value is None or any(value == harmless for harmless in HARMLESS.get(key, ())):
+        Those are lost that say something, unless they go to `target` as they are, which `extra` may ask for
+        what is not the source API's `own`.
+        """
+        for key in sorted(value.keys() - set(known)):
+            given = value[key]
+            if given is None or any(given == harmless for harmless in HARMLESS.get(key, ())):
                 continue
             if self.extra == "keep" and key not in own:
-                body[key] = value
+                target[key] = given
             else:
-                self.lose(key)
+                self.lose(f"{path}.{key}" if path else key)
 
 
 def set_given(target: Json, key: str, value: Any) -> None:
     """Set a member that says something."""
     if value is not None:
         target[key] = value
+
+
+def pick(value: Mapping[str, Any], keys: Iterable[str]) -> Json:
+    """Those of the members that say something."""
+    return {key: value[key] for key in keys if value.get(key) is not None}
+
+
+def need(value: Mapping[str, Any], key: str, path: str) -> Any:
+    """A member that its API requires."""
+    if key not in value:
+        raise ValueError(f"{path}.{key} is missing")
+    return value[key]
+
+
+def text(value: Mapping[str, Any], key: str, path: str) -> str:
+    """A member that its API requires to be a string."""
+    found = need(value, key, path)
+    if not isinstance(found, str):
+        raise _wrong(f"{path}.{key}", "string")
+    return found
+
+
+def mapping(value: Any, path: str) -> Mapping[str, Any]:
+    """What stands at `path`, an object; None is one that is empty."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise _wrong(path, "object")
+    return value
+
+
+def listed(value: Any, path: str) -> Iterable[Any]:
+    """What stands at `path`, a list; None is one that is empty."""
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple):
+        raise _wrong(path, "list")
+    return value
+
+
+def each(value: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The path and value of each element of a list of objects."""
+    for place, element in enumerate(listed(value, path)):
+        if not isinstance(element, Mapping):
+            raise _wrong(f"{path}[{place}]", "object")
+        yield f"{path}[{place}]", element
+
+
+def _wrong(path: str, kind: str) -> ValueError:
+    return ValueError(f"{path} is no {kind}")
