@@ -380,6 +380,31 @@ async def test_the_turns_used_longest_ago_go_first(opened: Open) -> None:
         assert await names(store, "r1", "r3", "r4", "r5") == "r1 r3 r5"
 
 
+async def test_a_new_turn_is_used_later_than_the_one_it_continues(opened: Open) -> None:
+    async with opened(Bounds(max_tenant_turns=1)) as store:
+        for parent, name in (None, "r1"), ("r1", "r2"), ("r2", "r3"):
+            await say(store, name, parent)
+            assert await names(store, "r1", "r2", "r3") == name
+        assert await history(store, "r3") == [f"{who} r{number}" for number in (1, 2, 3) for who in "QA"]
+    async with opened(Bounds(max_tenant_turns=3)) as store:
+        for parent, name in (None, "r1"), ("r1", "r2"), (None, "r3"), (None, "r4"):
+            await say(store, name, parent)
+        assert await names(store, "r1", "r2", "r3", "r4") == "r2 r3 r4"
+
+
+async def test_a_call_that_fails_takes_no_other_s_use_with_it(opened: Open) -> None:
+    async with opened(Bounds(max_tenant_turns=2)) as store:
+        await say(store, "r1")
+        await say(store, "r2")
+        read, failed = await asyncio.gather(
+            history(store, "r1"), say(store, "r3", "unknown"), return_exceptions=True
+        )
+        assert read == ["Q r1", "A r1"]
+        assert isinstance(failed, PreviousResponseNotFound)
+        await say(store, "r4")
+        assert await names(store, "r1", "r2", "r4") == "r1 r4"
+
+
 async def test_one_tenant_does_not_push_out_another(opened: Open) -> None:
     async with opened(Bounds(max_tenant_turns=2)) as store:
         await say(store, "r1", None, OTHER)
@@ -544,11 +569,16 @@ async def test_racing_writers_lose_and_double_nothing(store: ConversationStore, 
             assert await history(store, f"{who}{number}") == branch
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(12))
 async def test_all_stores_agree(opened: Open, clock: Clock, seed: int) -> None:
     """The same random calls get the same answers; that in memory is held to a naive one, in Rust."""
     chance = random.Random(seed)  # noqa: S311 - reproducible programs
-    bounds = Bounds(max_tenant_turns=6, max_tenant_bytes=8_000, max_history_items=9, ttl=50)
+    bounds = Bounds(
+        max_tenant_turns=(6, 6, 1, 2, None)[seed % 5],
+        max_tenant_bytes=(8_000, 2_000, None)[seed % 3],
+        max_history_items=(9, 1, 3, None)[seed % 4],
+        ttl=(50, None)[seed % 2],
+    )
     async with opened(bounds) as store, MemoryStore(bounds=bounds, clock=clock) as twin:
         for _ in range(150):
             clock.now += chance.choice((0, 0, 1, 20))

@@ -154,8 +154,6 @@ class Tables:
         """All or nothing; a reader sees one state throughout."""
         self._db.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
         try:
-            if writes:
-                self._write_uses()
             yield
             if writes:
                 self._write_uses()
@@ -171,6 +169,7 @@ class Tables:
         if not writes:
             yield
             return
+        self._write_uses()  # those of the calls before it stay, whatever becomes of this one
         self._db.execute("SAVEPOINT one")
         try:
             yield
@@ -192,6 +191,7 @@ class Tables:
         if parent is not None and (before := self._find(tenant, parent, now)) is None:
             raise PreviousResponseNotFound("no stored response has this id")
         self._check_size(link_cost + name_cost)
+        self._write_uses()  # its parent's above all: the new turn is to be the last in the order of use
 
         upto = NOTHING if before is None else self._continue(tenant, before, new)
         link = self._insert(
