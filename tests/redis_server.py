@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -74,6 +75,15 @@ class RedisServer:
                 return client.recv(16).startswith(b"+PONG")
         except OSError:
             return False
+
+    def stop(self) -> None:
+        """Stand still, as a server does whose disk does not answer."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL: nothing is written any more, nobody is told."""

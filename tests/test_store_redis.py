@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,8 @@ import redis_server as servers
 from redis import asyncio as redis_asyncio
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisClusterException, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from penstock import LimitExceeded, PreviousResponseNotFound, StoreUnavailable
 from penstock.store import Bounds, scripts
@@ -48,8 +49,11 @@ async def said(store: RedisStore, name: str, tenant: str = "t") -> list[str]:
     return [item["content"] for item in await store.load_history(tenant, name)]
 
 
-async def test_killing_the_server_loses_no_acknowledged_turn(own_server: servers.RedisServer) -> None:
+async def test_killing_the_server_loses_no_acknowledged_turn(
+    own_server: servers.RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two writers race on one conversation, over and over, while the server is killed under them."""
+    monkeypatch.setattr("penstock.store.redis.PAUSES", ())  # it does not come back meanwhile
     moments = random.Random(17)  # noqa: S311 - reproducible, no secret
     told: dict[str, str | None] = {}
     enough = asyncio.Event()
@@ -172,8 +176,134 @@ async def slowed(port: int) -> AsyncIterator[int]:
         await asyncio.gather(*rest, return_exceptions=True)
 
 
+async def test_more_calls_than_connections_wait_for_their_turn(redis_server: servers.RedisServer) -> None:
+    """A pool of redis-py raises for the hundred and first call."""
+    for most in (100, 2):
+        async with RedisStore.from_url(redis_server.url, prefix=f"of {most}", max_connections=most) as store:
+            names = [f"r{number}" for number in range(300)]
+            assert await asyncio.gather(*(say(store, name) for name in names)) == [True] * 300
+            assert await asyncio.gather(*(said(store, name) for name in names)) == [[name] for name in names]
+
+
+async def test_an_append_whose_reply_is_lost_is_made_again_and_is_the_same(
+    redis_server: servers.RedisServer, client: Any
+) -> None:
+    async with deaf(redis_server.port) as (url, lose), RedisStore.from_url(url) as store:
+        parent = None
+        for times in (0, 1, 2, 3, 1, 3):
+            lose(times)
+            name = f"{parent}+{times}"
+            assert await say(store, name, parent) is True
+            assert await say(store, name, parent) is False
+            parent = name
+        assert parent is not None
+        lose(1)
+        assert len(await said(store, parent)) == 6
+        lose(4)
+        with pytest.raises(StoreUnavailable) as raised:
+            await say(store, "last", parent)
+        assert raised.value.reason == "ConnectionError"
+        assert await say(store, "last", parent) is False, "it was stored, if nobody could say so"
+    await whole(RedisStore(client))
+
+
+@asynccontextmanager
+async def deaf(port: int) -> AsyncIterator[tuple[str, Callable[[int], None]]]:
+    """The url of a proxy, and what has it lose so many replies to scripts, with their connections."""
+    left = 0
+
+    def lose(times: int) -> None:
+        nonlocal left
+        left = times
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", port)
+        scripts_sent = False
+
+        async def upwards() -> None:
+            nonlocal scripts_sent
+            while data := await reader.read(65_536):
+                scripts_sent = scripts_sent or b"EVALSHA" in data
+                up_writer.write(data)
+
+        async def downwards() -> None:
+            nonlocal left
+            while data := await up_reader.read(65_536):
+                if scripts_sent and left:
+                    left -= 1
+                    break
+                writer.write(data)
+            writer.close()
+
+        try:
+            await asyncio.gather(upwards(), downwards(), return_exceptions=True)
+        finally:
+            up_writer.close()
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", lose
+    finally:
+        server.close()
+        rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
+
+async def test_a_server_that_stands_still_is_waited_for(own_server: servers.RedisServer) -> None:
+    async with RedisStore.from_url(own_server.url) as store:
+        await say(store, "r1")
+        own_server.stop()
+        waiting = [asyncio.create_task(say(store, f"r{number}", "r1")) for number in range(2, 5)]
+        async with RedisStore.from_url(own_server.url, wait=0.2) as impatient:
+            with pytest.raises(StoreUnavailable) as raised:
+                await say(impatient, "r5", "r1")
+        assert (raised.value.backend, raised.value.reason) == ("redis", "TimeoutError")
+        assert not any(task.done() for task in waiting)
+        own_server.go_on()
+        assert await asyncio.gather(*waiting) == [True] * 3
+        await say(store, "r5", "r1")  # there already, or on its way
+        await whole(store)
+
+
+async def test_waiting_for_one_s_turn_is_waiting(own_server: servers.RedisServer) -> None:
+    async with RedisStore.from_url(own_server.url, wait=0.2, max_connections=1) as store:
+        await say(store, "r1")
+        own_server.stop()
+        outcomes = await asyncio.gather(*(say(store, f"x{n}") for n in range(5)), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 5
+        own_server.go_on()
+        assert await RedisStore(store._client).append("t", {"id": "r2"}, parent="r1") is True
+
+
+@pytest.mark.parametrize("wait", [0, -1, float("nan")])
+def test_a_wait_is_some_time(wait: float) -> None:
+    with pytest.raises(ValueError, match="more than 0"):
+        RedisStore.from_url("redis://127.0.0.1:1", wait=wait)
+
+
+async def test_stores_that_share_connections_take_no_reply_of_one_another(client: Any) -> None:
+    """Each call is named, and no two stores have a name in common."""
+    asked: list[bytes] = []
+
+    async def evalsha(*sent: Any) -> Any:
+        asked.append(sent[7])
+        return [sent[7], b"missing"]
+
+    client.evalsha = evalsha
+    for store in (RedisStore(client), RedisStore(client)):
+        for _ in range(3):
+            assert await store.load_turn("t", "r1") is None
+    assert len({*asked}) == 6
+
+
+MINE = b"the call's own name"
+
+
 class Mixed:
-    """A client that answers as if replies had been mixed up."""
+    """A client that answers as if replies had been mixed up, unless they begin with `MINE`."""
 
     def __init__(self, reply: Any) -> None:
         self.reply = reply
@@ -185,9 +315,11 @@ class Mixed:
     async def config_get(self, _: str) -> dict[bytes, bytes]:
         return {b"appendonly": b"yes", b"appendfsync": b"always"}
 
-    async def evalsha(self, *_: Any) -> Any:
+    async def evalsha(self, *sent: Any) -> Any:
         if isinstance(self.reply, Exception):
             raise self.reply
+        if isinstance(self.reply, list):
+            return [sent[7] if part == MINE else part for part in self.reply]
         return self.reply
 
 
@@ -205,8 +337,11 @@ async def test_a_reply_that_is_another_call_s_is_refused(reply: Any) -> None:
         (ResponseError("OOM command not allowed, with args beginning with: secret"), "OOM"),
         (ResponseError("unknown command 'secret'"), "ResponseError"),
         (RedisConnectionError("Error 111 connecting to secret:6379"), "ConnectionError"),
+        (RedisTimeoutError("Timeout reading from secret:6379"), "TimeoutError"),
+        (RedisClusterException("no reachable node: secret:6379"), "RedisClusterException"),
+        (OSError("secret:6379"), "OSError"),
     ],
-    ids=["oom", "response", "connection"],
+    ids=["oom", "response", "connection", "time-out", "cluster", "system"],
 )
 async def test_errors_tell_their_kind_and_nothing_of_the_command(error: Exception, reason: str) -> None:
     client: Any = Mixed(error)
@@ -232,8 +367,9 @@ async def test_weak_durability_is_warned_of_once(settings: dict[str, Any], durab
         pytest.skip("redis-server is not installed")
     with servers.running(**settings) as server:
         async with RedisStore.from_url(server.url) as store:
-            with pytest.warns(RuntimeWarning, match=f"append-only file: {durability}"):
-                await say(store, "r1")
+            with pytest.warns(RuntimeWarning, match=f"append-only file: {durability}") as warned:
+                await asyncio.gather(*(say(store, "r1") for _ in range(20)))
+            assert len(warned) == 1
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 assert await store.durability() == durability
@@ -306,7 +442,7 @@ async def test_a_cluster_takes_it_all() -> None:
 
 async def test_a_server_that_is_down_is_asked_again() -> None:
     """What it would have told of its settings is not known, and so not kept."""
-    client: Any = Mixed([b"0", b"found", b"[]", b"[]"])
+    client: Any = Mixed([MINE, b"found", b"[]", b"[]"])
     answers = client.config_get
 
     async def down(_: str) -> None:

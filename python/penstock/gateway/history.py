@@ -38,6 +38,9 @@ MAX_PREFIXES: Final = 100_000
 MAX_OWNERS: Final = 100_000
 """Responses whose replica is remembered, where upstreams keep them."""
 
+SHORTEST_WAIT: Final = 5.0
+"""Seconds that one call to Redis may take where it is hardly to be tried again."""
+
 
 def open_store(config: Store) -> ConversationStore:
     """The store that the configuration asks for. Raises what the store's constructor does."""
@@ -48,7 +51,9 @@ def open_store(config: Store) -> ConversationStore:
         return SQLiteStore(config.path, bounds=bounds)
     from penstock.store.redis import RedisStore  # noqa: PLC0415 - its client is another extra
 
-    return RedisStore.from_url(config.url.get_secret_value(), bounds=bounds)
+    return RedisStore.from_url(
+        config.url.get_secret_value(), bounds=bounds, wait=max(config.wait, SHORTEST_WAIT)
+    )
 
 
 class NotStored(Exception):  # noqa: N818 — what happened to a response

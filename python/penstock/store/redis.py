@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import secrets
 import warnings
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, TypeVar
 
 from redis import asyncio as redis_asyncio
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from penstock._penstock import Bounds, Items, _read_turn
 from penstock.errors import LimitExceeded, PreviousResponseNotFound, StoreUnavailable, TurnConflict
@@ -16,7 +19,7 @@ from penstock.store import scripts
 from penstock.store.base import StoreBase, Turn, check_parent, check_tenant, cut, is_unicode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from penstock.store.base import InputItems, Json
 
@@ -28,6 +31,20 @@ Durability: TypeAlias = Literal["always", "everysec", "no", "off", "unknown"]
 UNLIMITED: Final = 1 << 53
 """Larger than whatever is counted, and exact in Lua."""
 
+WAIT_SECONDS: Final = 30.0
+"""How long a call may take in all: a server that syncs each write stands still as long as its disk does."""
+
+CALLS_AT_ONCE: Final = 64
+"""Calls that are under way at most: more would only wait in the server, and a client's pool refuses them."""
+
+PAUSES: Final = (0.02, 0.1, 0.3)
+"""Seconds before a call whose connection broke is made again."""
+
+_FAILURES: Final = (RedisError, RedisClusterException, OSError)
+"""What clients raise, time-outs too; that a cluster has no node left is no `RedisError`."""
+
+_T = TypeVar("_T")
+
 
 class RedisStore(StoreBase):
     """A `ConversationStore` in Redis, for many processes and machines.
@@ -37,6 +54,12 @@ class RedisStore(StoreBase):
     bounded by `maxmemory` of the server, its policy noeviction. A cancelled call gives its connection up,
     and each reply is checked to be the one that was asked for, so no call ever gets another's.
 
+    64 calls are under way at once, or as many as the client's pool has connections; others wait for their
+    turn. One whose connection breaks is made again, up to three times within half a second: an append then
+    tells what it would have told, but a delete may find that it has deleted already. A server that is silent
+    is waited for and not asked again, since what keeps it busy may be its disk. After `wait` at the latest a
+    call is given up with `StoreUnavailable`, also where the machine simply cannot keep up.
+
     An acknowledged append survives the server's death if it syncs its append-only file with each write; the
     first call asks for its settings and warns (`RuntimeWarning`) of weaker ones.
 
@@ -45,6 +68,7 @@ class RedisStore(StoreBase):
         bounds: what each tenant may keep.
         prefix: begins all keys, for servers that hold other things too.
         clock: seconds since 1970; None for the server's clock.
+        wait: seconds that a call may take, with waiting for its turn; None for no bound but the client's own.
     """
 
     def __init__(
@@ -54,17 +78,24 @@ class RedisStore(StoreBase):
         bounds: Bounds | None = None,
         prefix: str = "penstock",
         clock: Callable[[], float] | None = None,
+        wait: float | None = WAIT_SECONDS,
     ) -> None:
         if client.get_encoder().decode_responses:
             raise ValueError("the client must not have decode_responses set: items are bytes")
         if "{" in prefix:
             raise ValueError("the prefix must not hold braces: they decide the slot of a key")
+        if wait is not None and not wait > 0:
+            raise ValueError("wait must be more than 0 seconds")
         self._client: Any = client
         self._owned = False
         self._bounds = bounds or Bounds()
         self._prefix = prefix
         self._clock = clock
+        self._wait = wait
+        # Told from those of every other store that may use the same connections.
+        self._name = secrets.token_hex(6)
         self._nonces = count()
+        self._calls = asyncio.Semaphore(_calls_at_once(client))
         self._durability: Durability | None = None
         self._hashes = {
             script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
@@ -79,10 +110,16 @@ class RedisStore(StoreBase):
         bounds: Bounds | None = None,
         prefix: str = "penstock",
         clock: Callable[[], float] | None = None,
+        wait: float | None = WAIT_SECONDS,
         **options: Any,
     ) -> Self:
-        """A store with a client of its own, `redis.asyncio.from_url(url, **options)`."""
-        store = cls(redis_asyncio.from_url(url, **options), bounds=bounds, prefix=prefix, clock=clock)
+        """A store with a client of its own, `redis.asyncio.from_url(url, **options)`.
+
+        The client waits for replies as long as the store does, unless the url or `options` have a
+        ``socket_timeout``.
+        """
+        client = redis_asyncio.from_url(url, **{"socket_timeout": None, **options})
+        store = cls(client, bounds=bounds, prefix=prefix, clock=clock, wait=wait)
         store._owned = True
         return store
 
@@ -173,23 +210,26 @@ class RedisStore(StoreBase):
     async def durability(self) -> Durability:
         """Whether an acknowledged append survives the server's death: only with "always" it does for sure."""
         if self._durability is None:
-            self._durability = await self._ask_durability()
-            if self._durability != "always":
-                warnings.warn(
-                    f"Redis may lose acknowledged turns when it dies (append-only file: {self._durability});"
-                    " set appendonly yes and appendfsync always",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
+            return await self._call(self._learn_durability)
         return self._durability
+
+    async def _learn_durability(self) -> Durability:
+        told = await self._ask_durability()
+        before, self._durability = self._durability, told
+        if before is None and told != "always":  # several calls may be the first
+            warnings.warn(
+                f"Redis may lose acknowledged turns when it dies (append-only file: {told});"
+                " set appendonly yes and appendfsync always",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return told
 
     async def _ask_durability(self) -> Durability:
         try:
             settings: dict[Any, Any] = await self._client.config_get("append*")
         except ResponseError:
             return "unknown"  # managed services do not tell
-        except RedisError as error:
-            raise _unavailable(error) from None
         told = {_text(name): _text(value) for name, value in settings.items()}
         if told.get("appendonly") == "no":
             return "off"
@@ -206,25 +246,38 @@ class RedisStore(StoreBase):
 
     async def _run(self, script: str, tenant: str, *arguments: Any) -> list[Any]:
         """Run a script for a tenant; its reply without the nonce."""
-        if self._durability is None:
-            await self.durability()
         # Names of tenants may hold braces, which would decide the slot, and are nobody's business.
         tag = hashlib.sha256(tenant.encode()).hexdigest()
         keys = [f"{self._prefix}:{{{tag}}}:{name}" for name in scripts.KEYS]
-        nonce = str(next(self._nonces)).encode()
+        nonce = f"{self._name}{next(self._nonces)}".encode()
         now = "" if self._clock is None else int(self._clock() * 1000)
         ttl = UNLIMITED if self._bounds.ttl is None else round(self._bounds.ttl * 1000)
         sent = (len(keys), *keys, nonce, now, ttl, *arguments)
-        try:
-            try:
-                reply = await self._client.evalsha(self._hashes[script], *sent)
-            except NoScriptError:
-                reply = await self._client.eval(script, *sent)
-        except RedisError as error:
-            raise _unavailable(error) from None
+        reply = await self._call(lambda: self._evaluate(script, sent))
         if not isinstance(reply, list) or reply[:1] != [nonce]:
             raise StoreUnavailable("Redis sent another call's reply", backend="redis", reason="mixed")
         return reply[1:]
+
+    async def _evaluate(self, script: str, sent: tuple[Any, ...]) -> Any:
+        if self._durability is None:
+            await self._learn_durability()
+        try:
+            return await self._client.evalsha(self._hashes[script], *sent)
+        except NoScriptError:
+            return await self._client.eval(script, *sent)
+
+    async def _call(self, call: Callable[[], Awaitable[_T]]) -> _T:
+        """Make a call in its turn, and again if its connection breaks."""
+        try:
+            async with asyncio.timeout(self._wait), self._calls:
+                for pause in PAUSES:
+                    try:
+                        return await call()
+                    except RedisConnectionError:
+                        await asyncio.sleep(pause)
+                return await call()
+        except _FAILURES as error:
+            raise _unavailable(error) from None
 
     def _most(self, what: str) -> int:
         """The smaller of a tenant's bound and that of the whole store."""
@@ -235,11 +288,17 @@ class RedisStore(StoreBase):
         return f"<RedisStore durability={self._durability or 'not asked'}>"
 
 
+def _calls_at_once(client: Any) -> int:
+    """A pool refuses a call when all its connections are in use, instead of letting it wait."""
+    most = getattr(getattr(client, "connection_pool", None), "max_connections", None)
+    return min(most, CALLS_AT_ONCE) if isinstance(most, int) else CALLS_AT_ONCE
+
+
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _unavailable(error: RedisError) -> StoreUnavailable:
+def _unavailable(error: Exception) -> StoreUnavailable:
     """Without the error itself: some quote the command, and with it what people said."""
     word = str(error).partition(" ")[0]
     reason = word if word.isupper() else type(error).__name__

@@ -3,7 +3,7 @@
 All keys of a tenant are passed to every script, none is made up inside, and all share one hash tag, so that a
 cluster keeps them in one slot. Values that differ in nothing but what they are for stand in one hash:
 
-    turns       id -> link, parent id or false, cost, response
+    turns       id -> link, parent id or false, cost, response, nonce of the call that stored it
     links       number -> parent link or false, items, bytes, depth, cost, input, output
     holds       number -> how many turns and links need the link
     uses        id by last use: milliseconds * 1024, made to grow with every use
@@ -53,8 +53,8 @@ local function get_turn(id)
     if not packed then
         return nil
     end
-    local link, parent, cost, response = unpack(cmsgpack.unpack(packed))
-    return {link = link, parent = parent, cost = cost, response = response}
+    local link, parent, cost, response, made_by = unpack(cmsgpack.unpack(packed))
+    return {link = link, parent = parent, cost = cost, response = response, made_by = made_by}
 end
 
 local function get_link(number)
@@ -145,6 +145,9 @@ end
 expire(16)
 local same = find(id)
 if same then
+    if same.made_by == nonce then
+        return {nonce, 'new'} -- the client repeats a call whose reply it did not get
+    end
     local link = get_link(same.link)
     if link and same.parent == parent and same.response == response and link.input == input
             and link.output == output then
@@ -186,7 +189,7 @@ elseif before then
     items, bytes = items + before.items, bytes + before.bytes
 end
 local number = new_link(up, items, bytes, depth + 1, link_cost, input, output)
-redis.call('HSET', TURNS, id, cmsgpack.pack({number, parent, name_cost, response}))
+redis.call('HSET', TURNS, id, cmsgpack.pack({number, parent, name_cost, response, nonce}))
 redis.call('HINCRBY', STATE, 'bytes', whole(name_cost))
 use(id)
 
