@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from penstock import PreviousResponseNotFound
-from penstock.store import Bounds, ConnectionStore, MemoryStore
+from penstock import PreviousResponseNotFound, TurnConflict
+from penstock.store import Bounds, ConnectionStore, MemoryStore, SQLiteStore
 from penstock.store.adapters import ConversationHistoryStore, SessionHistory
 
 
@@ -60,6 +61,41 @@ async def test_messages_can_be_read_and_added_to_before_the_response() -> None:
     for gone in ("2", "never"):
         with pytest.raises(PreviousResponseNotFound):
             await store.append_messages(gone, [message("late")])
+
+
+async def test_messages_that_are_added_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    """Those that come to the same words, too; and none is lost with a call that is given up."""
+    async with SQLiteStore(tmp_path / "store.db") as database:
+        store = ConversationHistoryStore(database, tenant="t")
+        await turn(store, "1")
+        await store.store_messages("2", [message("Q2")], "1")
+        words = ["a", "b", "b", "c", "d"]
+        await asyncio.gather(*(store.append_messages("2", [message(word)]) for word in words))
+        kept = (await said(store, "2")).split()
+        assert (kept[:3], sorted(kept[3:])) == (["Q1", "A1", "Q2"], words)
+        for moments in range(12):
+            adding = asyncio.create_task(store.append_messages("2", [message(f"n{moments}")]))
+            for _ in range(moments):
+                await asyncio.sleep(0)
+            adding.cancel()
+            await asyncio.gather(adding, return_exceptions=True)
+            assert (await said(store, "2")).split()[: len(kept)] == kept
+        await store.store_response({"id": "2"}, [message("A2", "assistant")], "1")
+        assert (await said(store, "2")).split()[: len(kept)] == kept
+        assert (await said(store, "2")).endswith(" A2")
+
+
+async def test_a_response_may_be_stored_again() -> None:
+    """By who does not know whether it was; but another response of the same id is none of it."""
+    store = history_store()
+    await turn(store, "1")
+    for _ in range(2):
+        await store.store_messages("2", [message("Q2")], "1")
+        for _ in range(2):
+            await store.store_response({"id": "2"}, [message("A2", "assistant")], "1")
+    assert await said(store, "2") == "Q1 A1 Q2 A2"
+    with pytest.raises(TurnConflict):
+        await store.store_response({"id": "2"}, [message("another")], "1")
 
 
 async def test_s1_a_load_is_a_use() -> None:

@@ -6,9 +6,10 @@ LiteLLM's managed WebSocket did with its list of messages. Both keep their turns
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from penstock.errors import PreviousResponseNotFound
+from penstock.errors import PreviousResponseNotFound, TurnConflict
 from penstock.store.base import check_tenant
 from penstock.store.memory import MemoryStore
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConversationHistoryStore", "SessionHistory"]
 
-MESSAGES = "messages:"
+MESSAGES = "messages"
 """Begins the ids under which messages wait for their response; those of responses begin with `resp_`."""
 
 
@@ -64,12 +65,15 @@ class ConversationHistoryStore:
         Raises:
             PreviousResponseNotFound: `prev_resp_id` is unknown or gone, and no messages were stored.
         """
-        waiting = f"{MESSAGES}{resp['id']}"
-        has_messages = await self._store.load_turn(self._tenant, waiting) is not None
-        parent = waiting if has_messages else prev_resp_id
+        waiting = await self._waiting(resp["id"])
+        if waiting:
+            parent: str | None = waiting[-1]
+        else:
+            again = await self._store.load_turn(self._tenant, resp["id"])
+            parent = prev_resp_id if again is None else again.parent
         await self._store.append(self._tenant, dict(resp), output=list(resp_msgs or ()), parent=parent)
-        if has_messages:
-            await self._store.delete(self._tenant, waiting)
+        for name in waiting:
+            await self._store.delete(self._tenant, name)
 
     async def store_messages(
         self, resp_id: str, msgs: Sequence[Message], prev_resp_id: str | None = None
@@ -79,22 +83,26 @@ class ConversationHistoryStore:
         Raises:
             PreviousResponseNotFound: `prev_resp_id` is unknown or gone.
         """
-        waiting = {"id": f"{MESSAGES}{resp_id}"}
-        await self._store.append(self._tenant, waiting, input=list(msgs), parent=prev_resp_id)
+        await self._store.append(
+            self._tenant, {"id": _waiting_id(resp_id, 0)}, input=list(msgs), parent=prev_resp_id
+        )
 
     async def append_messages(self, resp_id: str, msgs: Sequence[Message]) -> None:
-        """Add to the messages that wait for a response.
+        """Add to the messages that wait for a response, behind all that others have added meanwhile.
 
         Raises:
             PreviousResponseNotFound: none were stored, or the response is there already and does not change.
         """
-        waiting = f"{MESSAGES}{resp_id}"
-        turn = await self._store.load_turn(self._tenant, waiting)
-        if turn is None:
+        waiting = await self._waiting(resp_id)
+        if not waiting:
             raise PreviousResponseNotFound("no messages wait for this response")
-        await self._store.delete(self._tenant, waiting)
-        added = [*turn.input, *msgs]
-        await self._store.append(self._tenant, {"id": waiting}, input=added, parent=turn.parent)
+        parent, number = waiting[-1], len(waiting)
+        while True:
+            name = _waiting_id(resp_id, number)
+            with suppress(TurnConflict):  # another was faster, with other messages
+                if await self._store.append(self._tenant, {"id": name}, input=list(msgs), parent=parent):
+                    return
+            parent, number = name, number + 1
 
     async def get_conversation_history(self, resp_id: str) -> list[dict[str, Any]]:
         """All messages up to and with those of a response, made anew each time.
@@ -112,7 +120,23 @@ class ConversationHistoryStore:
         try:
             return await self._store.load_history(self._tenant, resp_id)
         except PreviousResponseNotFound:
-            return await self._store.load_history(self._tenant, f"{MESSAGES}{resp_id}")
+            waiting = await self._waiting(resp_id)
+            if not waiting:
+                raise
+            return await self._store.load_history(self._tenant, waiting[-1])
+
+    async def _waiting(self, resp_id: str) -> list[str]:
+        """The turns that wait for a response, each continuing the one before: a turn never changes."""
+        found: list[str] = []
+        name = _waiting_id(resp_id, 0)
+        while await self._store.load_turn(self._tenant, name) is not None:
+            found.append(name)
+            name = _waiting_id(resp_id, len(found))
+        return found
+
+
+def _waiting_id(resp_id: str, number: int) -> str:
+    return f"{MESSAGES}{number or ''}:{resp_id}"
 
 
 class SessionHistory:
