@@ -121,6 +121,28 @@ async def test_a_caller_s_own_list_in_his_own_words(server: ReplayServer) -> Non
     assert whole(server) == ["one", "one", "two", "two", "three"]
 
 
+async def test_what_is_edited_while_it_is_answered_is_sent_again(server: ReplayServer) -> None:
+    """As voice pipelines do, who cut an answer to what was spoken of it; the server has it as it was."""
+    async with session(server) as talk:
+        turn = talk.create(items := [user("one")])
+        await turn.start()
+        items[0]["content"] = "edited"
+        await turn.final()
+        again = talk.create([*items, assistant("one"), user("two")])
+        await again.final()
+        assert again.plan is not None
+        assert again.plan.reason == "prefix"
+        assert whole(server)[0] == "edited"
+
+        await talk.say("one").final()
+        talk.conversation[-1]["content"][0]["text"] = "cut"
+        again = talk.say("two")
+        await again.final()
+        assert again.plan is not None
+        assert again.plan.reason == "output"
+        assert whole(server) == ["one", "cut", "two"]
+
+
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from penstock.errors import DecodeError
 from penstock.session.calls import calls_of
-from penstock.session.chain import Chains, Plan
+from penstock.session.chain import Asked, Chains, Plan
 from penstock.session.codec import dump
 from penstock.session.matching import following, following_pipecat
 
@@ -117,15 +117,18 @@ def test_the_items_behind_the_output(
     assert following([USER, *items], 1, output) == (None if behind is None else behind + 1)
 
 
+def plan_of(chains: Chains, items: list[Any], settings: JSON, lane: str | None, connection: object) -> Plan:
+    return chains.plan(items, Asked.of(items, settings), lane, connection)
+
+
 def chains(compat: Any = None, *, connection: object | None = CONNECTION, kept: bool = True) -> Chains:
     """A session's chains after one turn: `USER`, answered with "fine"."""
     made = Chains(compat)
     made.extend(
         None,
         "resp_1",
-        items=[USER],
+        Asked.of([USER], SETTINGS),
         output=[said("fine")],
-        settings=SETTINGS,
         connection=connection,
         kept=kept,
     )
@@ -155,7 +158,7 @@ PLANS: list[tuple[str, list[Any], JSON, tuple[str, int, int]]] = [
 def test_a_plan_says_what_is_sent_and_why(
     items: list[Any], changed: JSON, expected: tuple[str, int, int]
 ) -> None:
-    plan = chains().plan(items, SETTINGS | changed, None, CONNECTION)
+    plan = plan_of(chains(), items, SETTINGS | changed, None, CONNECTION)
     assert (plan.reason, len(plan.input), plan.matched) == expected
     assert plan.total == len(items)
     assert plan.incremental == (plan.reason == "continues")
@@ -167,7 +170,7 @@ def test_a_plan_says_what_is_sent_and_why(
 def test_pipecat_looks_at_the_items_alone(
     items: list[Any], changed: JSON, expected: tuple[str, int, int]
 ) -> None:
-    plan = chains("pipecat").plan(items, SETTINGS | changed, None, CONNECTION)
+    plan = plan_of(chains("pipecat"), items, SETTINGS | changed, None, CONNECTION)
     if expected[0] in ("nothing_new", "model", "tools", "instructions"):
         expected = ("continues", len(items) - 2, 2)
     assert (plan.reason, len(plan.input), plan.matched) == expected
@@ -175,7 +178,7 @@ def test_pipecat_looks_at_the_items_alone(
 
 def test_what_was_not_said_is_not_continued() -> None:
     full = Plan([USER], None, "first", 1, 0)
-    assert Chains().plan([USER], SETTINGS, None, CONNECTION) == full
+    assert plan_of(Chains(), [USER], SETTINGS, None, CONNECTION) == full
 
 
 @pytest.mark.parametrize(
@@ -187,43 +190,57 @@ def test_what_was_not_said_is_not_continued() -> None:
     ],
 )
 def test_what_keeps_a_response_decides_whether_it_can_be_continued(made: Chains, reason: str) -> None:
-    assert made.plan([USER, ANSWER, MORE], SETTINGS, None, CONNECTION).reason == reason
+    assert plan_of(made, [USER, ANSWER, MORE], SETTINGS, None, CONNECTION).reason == reason
 
 
 def test_a_response_that_is_lost_says_how() -> None:
     left, forgotten = chains(), chains()
     left.leave(object())
     forgotten.forget("resp_2")
-    assert left.plan([USER, ANSWER, MORE], SETTINGS, None, CONNECTION).incremental
-    assert forgotten.plan([USER, ANSWER, MORE], SETTINGS, None, CONNECTION).incremental
+    assert plan_of(left, [USER, ANSWER, MORE], SETTINGS, None, CONNECTION).incremental
+    assert plan_of(forgotten, [USER, ANSWER, MORE], SETTINGS, None, CONNECTION).incremental
     left.leave(CONNECTION)
     forgotten.forget("resp_1")
-    assert left.plan([USER, ANSWER, MORE], SETTINGS, None, CONNECTION).reason == "connection"
-    assert forgotten.plan([USER, ANSWER, MORE], SETTINGS, None, CONNECTION).reason == "not_found"
+    assert plan_of(left, [USER, ANSWER, MORE], SETTINGS, None, CONNECTION).reason == "connection"
+    assert plan_of(forgotten, [USER, ANSWER, MORE], SETTINGS, None, CONNECTION).reason == "not_found"
     stored = chains(connection=None)
     stored.leave(CONNECTION)
-    assert stored.plan([USER, ANSWER, MORE], SETTINGS, None, CONNECTION).incremental
+    assert plan_of(stored, [USER, ANSWER, MORE], SETTINGS, None, CONNECTION).incremental
 
 
 def test_a_lane_continues_what_it_shares_most_with() -> None:
     made = chains()
     deeper = [USER, ANSWER, MORE]
-    made.extend("a", "resp_2", items=deeper, output=[said("open")], settings=SETTINGS, connection=None)
+    made.extend("a", "resp_2", Asked.of(deeper, SETTINGS), output=[said("open")], connection=None)
     behind = [*deeper, {"role": "assistant", "content": "open"}, USER]
-    assert made.plan(behind, SETTINGS, "b", CONNECTION).previous_response_id == "resp_2"
-    assert made.plan([USER, ANSWER, USER], SETTINGS, "b", CONNECTION).previous_response_id == "resp_1"
-    made.extend("b", "resp_3", items=[USER], output=[said("fine")], settings=SETTINGS, connection=None)
-    assert made.plan([USER, ANSWER, USER], SETTINGS, "b", CONNECTION).previous_response_id == "resp_3"
-    assert made.plan([USER, ANSWER, USER], SETTINGS, None, CONNECTION).previous_response_id == "resp_1"
+    assert plan_of(made, behind, SETTINGS, "b", CONNECTION).previous_response_id == "resp_2"
+    assert plan_of(made, [USER, ANSWER, USER], SETTINGS, "b", CONNECTION).previous_response_id == "resp_1"
+    made.extend("b", "resp_3", Asked.of([USER], SETTINGS), output=[said("fine")], connection=None)
+    assert plan_of(made, [USER, ANSWER, USER], SETTINGS, "b", CONNECTION).previous_response_id == "resp_3"
+    assert plan_of(made, [USER, ANSWER, USER], SETTINGS, None, CONNECTION).previous_response_id == "resp_1"
 
 
 def test_an_edit_of_what_was_sent_is_noticed() -> None:
     """Also one in place: the chain keeps digests, not the caller's objects."""
     made, item = Chains(), {"role": "user", "content": "before"}
-    made.extend(None, "resp_1", items=[item], output=[], settings=SETTINGS, connection=None)
-    assert made.plan([item, MORE], SETTINGS, None, None).incremental
+    made.extend(None, "resp_1", Asked.of([item], SETTINGS), output=[], connection=None)
+    assert plan_of(made, [item, MORE], SETTINGS, None, None).incremental
     item["content"] = "after"
-    assert made.plan([item, MORE], SETTINGS, None, None).reason == "prefix"
+    assert plan_of(made, [item, MORE], SETTINGS, None, None).reason == "prefix"
+
+
+def test_an_edit_after_a_request_was_sent_is_not_what_was_sent() -> None:
+    item, tools = {"role": "user", "content": "before"}, [{"name": "f"}]
+    asked = Asked.of([item], {"tools": tools})
+    item["content"], tools[0]["name"] = "after", "g"
+    made = Chains()
+    made.extend(None, "resp_1", asked.then([ANSWER]), output=[], connection=None)
+    edited = [item, ANSWER, MORE]
+    assert plan_of(made, edited, {"tools": tools}, None, None).reason == "prefix"
+    item["content"] = "before"
+    assert plan_of(made, edited, {"tools": tools}, None, None).reason == "tools"
+    tools[0]["name"] = "f"
+    assert plan_of(made, edited, {"tools": tools}, None, None).incremental
 
 
 def test_a_plan_does_not_show_what_it_sends() -> None:
@@ -271,10 +288,10 @@ outputs = st.lists(
 @given(items, outputs, items)
 def test_pipecat_s_rules_are_pipecat_s(before: list[Any], output: list[Any], now: list[Any]) -> None:
     made = Chains("pipecat")
-    made.extend(None, "resp_1", items=before, output=output, settings=SETTINGS, connection=None)
+    made.extend(None, "resp_1", Asked.of(before, SETTINGS), output=output, connection=None)
     digest = sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()
     for tried in (now, [*before, *now]):
-        plan = made.plan(tried, {}, None, None)
+        plan = plan_of(made, tried, {}, None, None)
         assert (plan.matched if plan.incremental else None) == naive((len(before), digest, output), tried)
 
 
@@ -284,8 +301,8 @@ def test_what_is_continued_means_the_same_as_everything(
 ) -> None:
     """Whatever matched has, item by item, the words or the name of what the server keeps."""
     made = Chains()
-    made.extend(None, "resp_1", items=before, output=output, settings=SETTINGS, connection=None)
-    plan = made.plan([*before, *now], SETTINGS, None, None)
+    made.extend(None, "resp_1", Asked.of(before, SETTINGS), output=output, connection=None)
+    plan = plan_of(made, [*before, *now], SETTINGS, None, None)
     if plan.incremental:
         assert plan.matched == len(before) + len(output)
         assert [*before, *now][plan.matched :] == plan.input

@@ -87,11 +87,11 @@ def connection(script: Script) -> Connection:
 async def launched(connection: Connection, lane: str | None = None) -> Flight:
     flights: list[Flight] = []
 
-    def begin(flight: Flight) -> bool:
+    def begin(flight: Flight) -> dict[str, Any]:
         flights.append(flight)
-        return True
+        return {"type": "response.create"}
 
-    await connection.launch(lane, {"type": "response.create"}, begin)
+    await connection.launch(lane, begin)
     return flights[0]
 
 
@@ -248,7 +248,7 @@ async def test_a_connection_that_is_gone_takes_nothing(script: Script, connectio
 
 
 async def test_a_request_not_wanted_any_more_is_not_sent(script: Script, connection: Connection) -> None:
-    await connection.launch(None, {"type": "response.create"}, lambda _flight: False)
+    await connection.launch(None, lambda _flight: None)
     assert script.sent == []
     assert connection.machine.flight(None) is None
 

@@ -7,7 +7,7 @@ longest; so a new lane may fork from another's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TypeAlias
 
 from penstock.prefix import PrefixChain
 from penstock.session.codec import dump
@@ -16,7 +16,7 @@ from penstock.session.matching import following, following_pipecat
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Chains", "Link", "Plan", "Reason"]
+__all__ = ["Asked", "Chains", "Link", "Plan", "Reason"]
 
 Reason: TypeAlias = Literal[
     "continues", "first", "shorter", "prefix", "output", "nothing_new", "model", "tools", "instructions",
@@ -74,22 +74,43 @@ class Plan(NamedTuple):
         return f"Plan({self.reason!r}, {len(self.input)} of {self.total} items)"
 
 
+class Asked(NamedTuple):
+    """What a request asks for, as it is when it is sent: the objects are the caller's, who may change them.
+
+    Attributes:
+        prefix: digests of its items, sent or not.
+        settings: the JSON of model, tools and instructions.
+    """
+
+    prefix: PrefixChain
+    settings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, items: Sequence[Any], settings: dict[str, Any]) -> Self:
+        """Read a request. Raises what `PrefixChain` raises for items that are no JSON."""
+        return cls(PrefixChain(items), tuple(dump(settings.get(name)) for name in _SETTINGS))
+
+    def then(self, items: Sequence[Any]) -> Asked:
+        """The same with further items behind its own."""
+        longer = self.prefix.copy()
+        longer.extend(items)
+        return self._replace(prefix=longer)
+
+
 class Link(NamedTuple):
     """One response that can be continued.
 
     Attributes:
         response_id: its name.
-        prefix: digests of the items that were its input, all of them.
-        output: what the model said.
-        settings: the JSON of model, tools and instructions.
+        asked: what it answers.
+        output: what the model said, nobody else's to change.
         connection: the one that keeps its state; None where it is stored.
         lapsed: why it cannot be continued any more; None as long as it can.
     """
 
     response_id: str
-    prefix: PrefixChain
+    asked: Asked
     output: Sequence[Any]
-    settings: tuple[str, ...]
     connection: object | None
     lapsed: Reason | None = None
 
@@ -108,78 +129,61 @@ class Chains:
         self._following = following_pipecat if self._pipecat else following
         self._links: dict[str | None, Link] = {}
 
-    def plan(
-        self, items: Sequence[Any], settings: dict[str, Any], lane: str | None, connection: object
-    ) -> Plan:
-        """Plan a request over `connection`. Raises what `PrefixChain` raises for items that are no JSON."""
-        whole, marks = PrefixChain(items), _marks(settings)
+    def plan(self, items: Sequence[Any], asked: Asked, lane: str | None, connection: object) -> Plan:
+        """Plan a request over `connection`."""
         best = Plan([*items], None, "first", len(items), 0)
         # The lane's own response comes first, and others must do better than it.
         links = sorted(self._links.items(), key=lambda entry: entry[0] != lane)
         for _, link in links:
-            plan = self._try(items, whole, marks, link, connection)
+            plan = self._try(items, asked, link, connection)
             if _rank(plan) > _rank(best):
                 best = plan
         return best
 
-    def _try(
-        self,
-        items: Sequence[Any],
-        whole: PrefixChain,
-        marks: tuple[str, ...],
-        link: Link,
-        connection: object,
-    ) -> Plan:
-        reason, matched = self._compare(items, whole, marks, link, connection)
+    def _try(self, items: Sequence[Any], asked: Asked, link: Link, connection: object) -> Plan:
+        reason, matched = self._compare(items, asked, link, connection)
         if reason == "continues":
             return Plan([*items[matched:]], link.response_id, reason, len(items), matched)
         return Plan([*items], None, reason, len(items), matched)
 
     def _compare(
-        self,
-        items: Sequence[Any],
-        whole: PrefixChain,
-        marks: tuple[str, ...],
-        link: Link,
-        connection: object,
+        self, items: Sequence[Any], asked: Asked, link: Link, connection: object
     ) -> tuple[Reason, int]:
         """Why a response can be continued or not, and how many items match."""
         reason: Reason = "continues"
-        matched, length = 0, len(link.prefix)
+        matched, length = 0, len(link.asked.prefix)
         if link.lapsed is not None:
             reason = link.lapsed
         elif link.connection is not None and link.connection is not connection:
             reason = "connection"
         elif len(items) <= length:
             reason = "shorter"
-        elif (matched := whole.longest_match(link.prefix)) < length:
+        elif (matched := asked.prefix.longest_match(link.asked.prefix)) < length:
             reason = "prefix"
         elif (behind := self._following(items, length, link.output)) is None:
             reason = "output"
         else:
             matched = behind
             if not self._pipecat:
-                reason = _hindrance(marks, link, nothing_new=matched == len(items))
+                reason = _hindrance(asked, link, nothing_new=matched == len(items))
         return reason, matched
 
     def extend(
         self,
         lane: str | None,
         response_id: str,
+        asked: Asked,
         *,
-        items: Sequence[Any],
         output: Sequence[Any],
-        settings: dict[str, Any],
         connection: object | None,
         kept: bool = True,
     ) -> None:
-        """Take in a response that was completed: `items` is its whole input, sent or not.
+        """Take in a response that was completed, and what it answers.
 
         It is kept by the connection, stored where that is None, or by nobody.
         """
         lapsed: Reason | None = None if kept else "not_kept"
-        marks = _marks(settings)
-        self._links[lane] = Link(response_id, PrefixChain(items), output, marks, connection, lapsed)
+        self._links[lane] = Link(response_id, asked, output, connection, lapsed)
 
     def forget(self, response_id: str) -> None:
         """Continue this response no more: the server does not know it."""
@@ -192,25 +196,21 @@ class Chains:
     def _lapse(self, concerned: Callable[[Link], bool], reason: Reason) -> None:
         for lane, link in self._links.items():
             if concerned(link):
-                self._links[lane] = Link("", _NOTHING, (), (), None, reason)
+                self._links[lane] = Link("", _NOTHING, (), None, reason)
 
 
-_NOTHING: Final = PrefixChain()
+_NOTHING: Final = Asked(PrefixChain(), ())
 
 
 def _rank(plan: Plan) -> tuple[int, int]:
     return (len(_CLOSENESS) if plan.incremental else _CLOSENESS.index(plan.reason), plan.matched)
 
 
-def _hindrance(marks: tuple[str, ...], link: Link, *, nothing_new: bool) -> Reason:
+def _hindrance(asked: Asked, link: Link, *, nothing_new: bool) -> Reason:
     """What keeps items that match from being a continuation, if anything does."""
     if nothing_new:
         return "nothing_new"
-    for name, before, now in zip(_SETTINGS, link.settings, marks, strict=True):
+    for name, before, now in zip(_SETTINGS, link.asked.settings, asked.settings, strict=True):
         if before != now:
             return name
     return "continues"
-
-
-def _marks(settings: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(dump(settings.get(name)) for name in _SETTINGS)

@@ -86,11 +86,10 @@ class Connection:
     async def launch(
         self,
         lane: str | None,
-        message: Mapping[str, Any],
-        begin: Callable[[Flight], bool],
+        begin: Callable[[Flight], Mapping[str, Any] | None],
         seconds: float | None = None,
     ) -> None:
-        """Send a request. `begin` gets its flight just before, and may say that it is not wanted any more.
+        """Send a request, which `begin` makes of its flight just before; None if it is not wanted any more.
 
         A call that is cancelled after that has sent it, and so has one that did not get rid of it within so
         many seconds: the wait for an answer will find out.
@@ -101,7 +100,8 @@ class Connection:
         async with self._sending:
             flight = self.machine.begin(lane)
             try:
-                if begin(flight):
+                message = begin(flight)
+                if message is not None:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(seconds):
                             await self._transport.send(message)

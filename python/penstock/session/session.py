@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from penstock._penstock import Limits
 from penstock.errors import ConcurrencyError, IncompleteStream
-from penstock.session.chain import Chains
+from penstock.session.chain import Asked, Chains
 from penstock.session.failures import ConnectionGone
 from penstock.session.turn import Turn
 
@@ -254,20 +254,21 @@ class ResponsesSession:
 
     async def _send(self, turn: Turn, connection: Connection, lane: str | None) -> None:
         settings = turn.settings
-        plan = self._chains.plan(turn.items, settings, turn.lane, connection)
-        message: dict[str, Any] = {"type": "response.create"}
-        message |= {name: value for name, value in settings.items() if value is not None}
-        message["input"] = plan.input
-        if plan.previous_response_id is not None:
-            message["previous_response_id"] = plan.previous_response_id
-        if lane is not None:
-            message["stream_id"] = lane
 
-        def begin(flight: Flight) -> bool:
+        def begin(flight: Flight) -> dict[str, Any] | None:
             if turn.over:  # cancelled while it waited for its connection
-                return False
+                return None
+            asked = Asked.of(turn.items, settings)
+            plan = self._chains.plan(turn.items, asked, turn.lane, connection)
+            message: dict[str, Any] = {"type": "response.create"}
+            message |= {name: value for name, value in settings.items() if value is not None}
+            message["input"] = plan.input
+            if plan.previous_response_id is not None:
+                message["previous_response_id"] = plan.previous_response_id
+            if lane is not None:
+                message["stream_id"] = lane
             now = monotonic()
-            turn.plan, turn.status = plan, "in_progress"
+            turn.plan, turn._asked, turn.status = plan, asked, "in_progress"
             turn._flight, turn._connection = flight, connection
             turn._since = turn._launched = now
             figures = turn.figures
@@ -275,10 +276,10 @@ class ResponsesSession:
             figures.attempts += 1
             figures.connection = connection.number
             figures.sent_items, figures.total_items = len(plan.input), plan.total
-            return True
+            return message
 
         try:
-            await connection.launch(lane, message, begin, self.idle_timeout)
+            await connection.launch(lane, begin, self.idle_timeout)
         except Exception:
             turn._flight, turn.status = None, "new"
             raise
@@ -319,19 +320,17 @@ class ResponsesSession:
     def _completed(self, turn: Turn, flight: Flight) -> None:
         """Take in a complete response: what the next turn may continue."""
         connection, name = turn._connection, flight.response_id
-        output = (flight.accumulator.snapshot() or {}).get("output") or []
         if turn._grows:
-            self.conversation += [*flight.steered, *output]
-        if connection is None or not isinstance(name, str):
+            self.conversation += [*flight.steered, *_output(flight)]
+        if connection is None or turn._asked is None or not isinstance(name, str):
             return
         stored = turn.settings.get("store") is not False
         kept = stored or connection.keeps_state
         self._chains.extend(
             turn.lane,
             name,
-            items=[*turn.items, *flight.steered],
-            output=output,
-            settings=turn.settings,
+            turn._asked.then(flight.steered),
+            output=_output(flight),
             connection=connection if kept and not stored else None,
             kept=kept,
         )
@@ -346,6 +345,11 @@ class ResponsesSession:
     def _leave(self, connection: Connection) -> None:
         """Use a connection no more, except for what is in flight on it."""
         self._pool.leave(connection)
+
+
+def _output(flight: Flight) -> list[Any]:
+    """What the model said, made anew: of the conversation's items each is its owner's to edit."""
+    return (flight.accumulator.snapshot() or {}).get("output") or []
 
 
 def _items(given: str | Sequence[Any]) -> list[Any]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from penstock._penstock import Event
-    from penstock.session.chain import Plan
+    from penstock.session.chain import Asked, Plan
     from penstock.session.link import Connection
     from penstock.session.machine import Flight
     from penstock.session.session import ResponsesSession
@@ -87,6 +87,7 @@ class Turn:
         self.settings = settings
         self._session = session
         self._grows = grows
+        self._asked: Asked | None = None
         self._connection: Connection | None = None
         self._flight: Flight | None = None
         self._response: dict[str, Any] | None = None
