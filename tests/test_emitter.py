@@ -179,6 +179,71 @@ def test_errors_end_the_stream() -> None:
     assert types[-3:] == ["response.output_item.done", "error", "response.failed"]
 
 
+def test_what_clients_expect_is_there() -> None:
+    e = emitter(format="events")
+    message = e.open_item("message")
+    e.text(message, "a", logprobs=[{"token": "a", "logprob": -1}, {"token": "no probability"}, {}])
+    e.close_item(message)
+    e.usage({"input_tokens": 1, "output_tokens": 2, "cost": 0.5})
+    e.complete()
+    final = e.final()
+    assert final is not None
+    assert final["usage"] == {**USAGE, "cost": 0.5}
+    assert final["output"][0]["content"][0]["logprobs"] == [
+        {"token": "a", "logprob": -1, "bytes": [], "top_logprobs": []}
+    ]
+    e = emitter(format="events")
+    e.error({})
+    e.fail({"message": "broken"})
+    error, failed = e.take()[-2:]
+    assert (error["code"], error["message"], error["param"]) == (None, "", None)
+    assert failed["response"]["error"] == {"message": "broken", "code": "server_error"}
+
+
+def test_items_without_ids_get_them() -> None:
+    e = emitter(format="events")
+    e.add_item({"type": "web_search_call", "status": "completed", "action": {"type": "search", "query": "q"}})
+    e.add_item({"type": "vendor:thing"})
+    e.complete()
+    events = e.take()
+    assert [item.get("id") for item in events[-1]["response"]["output"]] == ["ws_1", None]
+    assert penstock.lint(events) == []
+    fresh = ResponseEmitter(model="m")
+    fresh.start()
+    other = ResponseEmitter(model="m")
+    other.start()
+    for made in (fresh, other):
+        made.add_item({"type": "web_search_call"})
+        made.complete()
+    ids = {made.final()["output"][0]["id"] for made in (fresh, other)}  # type: ignore[index]
+    assert len(ids) == 2
+
+
+def test_an_id_that_cannot_be_made_changes_nothing() -> None:
+    def fail(prefix: str) -> str:
+        raise LookupError(prefix)
+
+    e = ResponseEmitter(model="m", id="resp_1", ids=fail)
+    e.start()
+    before = e.take()
+    with pytest.raises(LookupError, match="ws_"):
+        e.add_item({"type": "web_search_call"})
+    assert before
+    assert e.take() == b""
+    e.complete()
+
+
+def test_calls_cut_short_have_a_status_that_their_type_knows() -> None:
+    e = emitter(format="events")
+    for kind in ("image_generation_call", "web_search_call", "file_search_call"):
+        e.open_item(kind)
+    e.incomplete("max_output_tokens")
+    final = e.final()
+    assert final is not None
+    assert [item["status"] for item in final["output"]] == ["failed", "failed", "incomplete"]
+    assert penstock.lint(e.take()) == []
+
+
 def test_queue() -> None:
     e = ResponseEmitter(model="m", format="events")
     e.queue()
@@ -210,6 +275,11 @@ ILLEGAL: list[tuple[str, Callable[[ResponseEmitter], object]]] = [
     ("unsafe_id", lambda e: e.open_item("message", id="a\nb")),
     ("duplicate_item_id", lambda e: e.open_item("message", id="msg_1")),
     ("reserved_member", lambda e: e.members({"status": "completed"})),
+    ("item_prefilled", lambda e: e.open_item("message", members={"content": "text"})),
+    ("item_prefilled", lambda e: e.add_item({"type": "message", "id": "m", "content": "text"})),
+    ("missing_field", lambda e: e.status(2, "response.image_generation_call.partial_image")),
+    ("call_changed", lambda e: e.close_item(3, members={"name": "g"})),
+    ("call_changed", lambda e: e.close_item(3, members={"call_id": "call_other"})),
 ]
 
 
@@ -218,14 +288,16 @@ def test_illegal_calls_change_nothing(rule: str, call: Callable[[ResponseEmitter
     e = emitter()
     e.open_item("message")
     e.open_item("reasoning")
+    e.open_item("image_generation_call")
+    e.open_item("function_call", name="f")
     e.take()
     with pytest.raises(IllegalEvent) as caught:
         call(e)
     assert caught.value.rule == rule
     assert isinstance(caught.value, ValueError)
     assert e.take() == b""
-    e.close_item(0)
-    e.close_item(1)
+    for item in range(4):
+        e.close_item(item)
     e.complete()
 
 

@@ -285,6 +285,27 @@ def empty_output(events: Events) -> Events:
     return events
 
 
+def other_call_at_the_end(events: Events) -> Events:
+    events[-1]["response"]["output"][2]["call_id"] = "call_fresh"
+    return events
+
+
+def other_call_when_done(events: Events) -> Events:
+    for item in (events[where(events, "item.done", 2)]["item"], events[-1]["response"]["output"][2]):
+        item["name"] = "other"
+    return events
+
+
+def other_name_of_arguments(events: Events) -> Events:
+    events[where(events, "arguments.done")]["name"] = "other"
+    return events
+
+
+def prefilled_with_no_list(events: Events) -> Events:
+    events[where(events, "item.added", 1)]["item"]["content"] = "Hello world"
+    return events
+
+
 def other_response(events: Events) -> Events:
     events[-1]["response"]["id"] = "resp_other"
     return events
@@ -314,6 +335,10 @@ DEFECTS: list[tuple[Callable[[Events], Events], set[str]]] = [
     (done_elsewhere, {"PS204", "PS301"}),
     (reasoning_as_output_text, {"PS305"}),
     (fresh_ids, {"PS504"}),
+    (other_call_at_the_end, {"PS504"}),
+    (other_call_when_done, {"PS213"}),
+    (other_name_of_arguments, {"PS213"}),
+    (prefilled_with_no_list, {"PS207"}),
     (no_terminal, {"PS105"}),
     (always_completed, {"PS108"}),
     # others
@@ -334,6 +359,23 @@ def test_defects_of_the_originals(defect: Callable[[Events], Events], expected: 
 
 def test_a_late_reasoning_item_is_for_strict_readers() -> None:
     assert set(codes(late_reasoning(legal()), strict=True)) == {"PS210"}
+
+
+def test_annotations_that_never_streamed_are_for_strict_readers() -> None:
+    events = legal()
+    annotations = [{"type": "file_path", "file_id": "f", "index": 0}]
+    events[where(events, "content_part.done")]["part"]["annotations"] = annotations
+    assert codes(events) == []
+    assert codes(events, strict=True) == ["PS507"]
+
+
+def test_searches_for_tools_may_change_their_call() -> None:
+    e = ResponseEmitter(model="m", format="events")
+    e.start()
+    item = e.open_item("tool_search_call", call_id="a", members={"arguments": {}, "execution": "client"})
+    e.close_item(item, members={"call_id": "b"})
+    e.complete()
+    assert codes(e.take(), strict=True) == []
 
 
 def test_frames_must_bear_their_type() -> None:

@@ -230,6 +230,49 @@ def test_logprobs() -> None:
     assert chunks[1]["choices"][0]["logprobs"] == {"content": LOGPROBS, "refusal": None}
 
 
+def test_tokens_without_alternatives() -> None:
+    given = [{"token": "t", "logprob": -1}]
+    chunks, _ = transcode([CREATED, string("output_text.delta", part=0, delta="t", logprobs=given), ended()])
+    assert chunks[1]["choices"][0]["logprobs"]["content"] == LOGPROBS
+
+
+MESSAGE = {"type": "message", "id": "m", "content": [{"type": "output_text", "text": "t"}]}
+ANSWER = {
+    "object": "response",
+    "id": "resp_1",
+    "model": "m",
+    "output": [MESSAGE, FUNCTION | {"arguments": "{}"}],
+}
+
+
+def test_an_answer_that_was_not_streamed() -> None:
+    for body in (
+        json.dumps({**ANSWER, "status": "completed"}),
+        json.dumps({**ANSWER, "status": "completed"}, indent=1),
+    ):
+        transcoder = to_chat()
+        chunks = Decoder(sentinel=None).feed(transcoder.feed(body.encode()) + transcoder.finish())
+        added = deltas([chunk.json() for chunk in chunks[:-1]])
+        assert added[0] == {"content": "t"}
+        assert [call["function"]["arguments"] for d in added[1:] for call in d["tool_calls"]] == ["", "{}"]
+        assert chunks[-2].json()["choices"][0]["finish_reason"] == "tool_calls"
+        assert transcoder.diagnostics == {}
+    for status, error in (("failed", {"code": "c", "message": "m"}), ("cancelled", None)):
+        transcoder = to_chat()
+        written = transcoder.feed_events([{**ANSWER, "status": status, "error": error}])
+        assert written[-1]["error"]["code"] == (error or {"code": "cancelled"})["code"]
+    transcoder = to_chat()
+    assert transcoder.feed_events([{**ANSWER, "status": "in_progress"}]) == []
+    assert transcoder.diagnostics == {"content_dropped": 1}
+
+
+def test_what_was_opened_and_comes_only_at_the_end() -> None:
+    opened = added({**MESSAGE, "content": []})
+    chunks, transcoder = transcode([CREATED, opened, ended(output=[MESSAGE])])
+    assert deltas(chunks) == [{"content": "t"}]
+    assert transcoder.diagnostics == {}
+
+
 USAGE = {
     "input_tokens": 3,
     "input_tokens_details": {"cached_tokens": 1},

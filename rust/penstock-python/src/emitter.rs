@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard};
 
-use penstock::{Emitter, EmitterOptions, EventType, IdSource, ItemKind, NewItem, Terminal};
+use penstock::{Emitter, EmitterOptions, EventType, ItemKind, NewItem, Terminal};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -10,7 +10,7 @@ use crate::errors::{guard, lock, raise_illegal};
 use crate::given::{item_status, json_of, json_or_empty, part_kind, unknown, with_type};
 use crate::json::{Options, to_python};
 use crate::limits::Limits;
-use crate::origin::{make_id, padding, require_callable, seconds};
+use crate::origin::{Raised, id_source, make_id, padding, require_callable, seconds, take_raised};
 use crate::partial::with_utf8;
 use crate::written::{Format, Written};
 
@@ -48,6 +48,7 @@ pub(crate) struct ResponseEmitter {
 struct State {
     core: Emitter,
     written: Written,
+    id_error: Raised,
 }
 
 impl ResponseEmitter {
@@ -112,9 +113,10 @@ impl ResponseEmitter {
             let id = id.map_or_else(|| make_id(py, ids.as_ref(), "resp_"), Ok)?;
             let created_at = seconds(py, created_at, "created_at must be seconds since 1970")?;
             let limits = Limits::or_default(limits);
+            let id_error = Raised::default();
             let core = Emitter::new(EmitterOptions {
                 echo: json_or_empty(echo)?,
-                ids: IdSource::counter("unused"),
+                ids: id_source(py, ids.as_ref().map(|ids| ids.clone_ref(py)), id_error.clone())?,
                 wire: format.wire(),
                 stream_id,
                 escape_separators,
@@ -124,7 +126,7 @@ impl ResponseEmitter {
             })
             .map_err(|error| raise_illegal(py, &error))?;
             let options = Options::new(&limits, false);
-            let state = Mutex::new(State { core, written: Written::new(py, format, &limits)? });
+            let state = Mutex::new(State { core, written: Written::new(py, format, &limits)?, id_error });
             Ok(Self { state, id, ids, options })
         })
     }
@@ -177,11 +179,17 @@ impl ResponseEmitter {
     /// Writes an item into which nothing streams, added and done at once, and returns its `output_index`.
     ///
     /// Args:
-    ///     item: the finished item. One that holds text, parts, arguments or code is refused: those are streamed.
+    ///     item: the finished item; one of a known type gets an id if it has none. One that holds text, parts,
+    ///         arguments or code is refused: those are streamed.
     #[pyo3(signature = (item, /))]
     fn add_item(&self, item: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let json = guard(item.py(), || json_of(item))?;
-        self.call(item.py(), |core| core.item_whole(&json))
+        let py = item.py();
+        guard(py, || {
+            let json = json_of(item)?;
+            let State { core, id_error, .. } = &mut *self.lock(py)?;
+            core.item_whole(&json)
+                .map_err(|error| take_raised(id_error).unwrap_or_else(|| raise_illegal(py, &error)))
+        })
     }
 
     /// Opens a part of an item and returns its index; the part that is open ends.
@@ -200,7 +208,8 @@ impl ResponseEmitter {
     /// Args:
     ///     item: the `output_index`.
     ///     delta: the piece of text.
-    ///     logprobs: a list with the log probabilities of its tokens.
+    ///     logprobs: a list with the log probabilities of its tokens. Bytes and alternatives that a token lacks are
+    ///         empty; one without a probability is left out.
     #[pyo3(signature = (item, delta, /, logprobs=None))]
     fn text(
         &self,
@@ -309,7 +318,7 @@ impl ResponseEmitter {
         self.call(py, |core| core.close_item(item, status, &members))
     }
 
-    /// Sets the usage that the final response tells.
+    /// Sets the usage that the final response tells; counts that clients expect and that are missing are 0.
     #[pyo3(signature = (usage, /))]
     fn usage(&self, usage: &Bound<'_, PyAny>) -> PyResult<()> {
         let json = guard(usage.py(), || json_of(usage))?;
@@ -326,7 +335,7 @@ impl ResponseEmitter {
     /// Writes an `error` event; open items end incomplete before it, and only `fail()` may follow.
     ///
     /// Args:
-    ///     error: its `code`, `message` and `param`.
+    ///     error: its `code`, `message` and `param`; a message that is missing is empty.
     #[pyo3(signature = (error, /))]
     fn error(&self, error: &Bound<'_, PyAny>) -> PyResult<()> {
         let json = guard(error.py(), || json_of(error))?;
@@ -350,7 +359,7 @@ impl ResponseEmitter {
     /// Ends the response as failed; what is open ends incomplete.
     ///
     /// Args:
-    ///     error: its `code` and `message`.
+    ///     error: its `code` and `message`, "server_error" and empty if they are missing.
     #[pyo3(signature = (error, /))]
     fn fail(&self, error: &Bound<'_, PyAny>) -> PyResult<()> {
         let json = guard(error.py(), || json_of(error))?;
@@ -365,7 +374,7 @@ impl ResponseEmitter {
     /// What was written since the last call, in the emitter's format: bytes, a list of str or a list of `Event`.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         guard(py, || {
-            let State { core, written } = &mut *self.lock(py)?;
+            let State { core, written, .. } = &mut *self.lock(py)?;
             let taken = written.read(py, core)?;
             core.clear();
             Ok(taken)

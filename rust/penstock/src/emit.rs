@@ -5,6 +5,7 @@
 //! and the time come from the caller: the core has neither clock nor randomness.
 
 mod checks;
+mod complete;
 mod frame;
 mod item;
 mod items;
@@ -28,12 +29,14 @@ use crate::limits::Limit;
 use crate::rule::Rule;
 
 use checks::{breach, require_id, require_unreserved};
+use complete::{complete_error, complete_usage};
 use item::Item;
 use object::{Members, accept_object};
 use options::{RESERVED, response_members};
 use writer::Writer;
 
 pub(crate) use checks::is_prefilled;
+pub(crate) use complete::complete_logprobs;
 pub use frame::{SseFrame, write_sse};
 pub use options::{EmitterOptions, IdSource, ItemStatus, NewItem, Terminal};
 pub use part::PartKind;
@@ -123,11 +126,11 @@ impl Emitter {
         Ok(())
     }
 
-    /// Sets the response's usage, a JSON object.
+    /// Sets the response's usage, a JSON object. What every usage has and this one lacks is 0, a total the sum.
     pub fn usage(&mut self, usage: &[u8]) -> Result<(), Error> {
         self.require_open()?;
         let usage = accept_object(usage, 2)?;
-        self.response.set("usage", usage.into_owned());
+        self.response.set("usage", complete_usage(&usage)?);
         Ok(())
     }
 
@@ -174,10 +177,11 @@ impl Emitter {
         self.life.apply(&mv);
         let members = Members::read(&error)?;
         let out = self.writer.begin(EventType::Error);
-        for key in ["code", "message", "param"] {
+        for (key, nothing) in [("code", "null"), ("message", "\"\""), ("param", "null")] {
             push_comma(out);
             push_key(key, out);
-            out.extend_from_slice(members.get(key).unwrap_or(b"null"));
+            let value = members.get(key).filter(|value| *value != b"null");
+            out.extend_from_slice(value.unwrap_or(nothing.as_bytes()));
         }
         self.writer.end();
         Ok(())
@@ -189,7 +193,7 @@ impl Emitter {
         let event = terminal.event();
         let said = step(event);
         let error = match terminal {
-            Terminal::Failed { error } => Some(accept_object(error, 2)?),
+            Terminal::Failed { error } => Some(complete_error(&accept_object(error, 2)?)?),
             _ => None,
         };
         let completes = matches!(terminal, Terminal::Completed);
@@ -200,7 +204,7 @@ impl Emitter {
         self.cut_open_items()?;
         self.response.set_string("status", terminal.status().as_bytes());
         if let Some(error) = error {
-            self.response.set("error", error.into_owned());
+            self.response.set("error", error);
         }
         if let Terminal::Incomplete { reason } = terminal {
             let mut details = Members::default();

@@ -71,6 +71,7 @@ rules! {
     ItemsOverlap = "PS210" "items_overlap" strict "A message or reasoning item is open beside another item.";
     DuplicateItemId = "PS211" "duplicate_item_id" always "Two items have the same id.";
     IndexSkipped = "PS212" "index_skipped" strict "Output indices before this one were left out.";
+    CallChanged = "PS213" "call_changed" always "The call's call_id or name is not the one it was added with.";
 
     PartNotAdded = "PS301" "part_not_added" always "The event is about a part that was never added.";
     PartReused = "PS302" "part_reused" always "The index belongs to another part.";
@@ -104,6 +105,7 @@ rules! {
     OutputMismatch = "PS504" "output_mismatch" always "The final output is not the items that were streamed.";
     OutputMissing = "PS505" "output_missing" always "The final response has no output although items were streamed.";
     DeltasCut = "PS506" "deltas_cut" strict "The deltas are only the beginning of the done event's string.";
+    AnnotationsLost = "PS507" "annotations_lost" strict "A finished part has other annotations than were added to it.";
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ fn every_kind_of_item_lives_its_life() {
         "id": "msg_a", "type": "message", "status": "completed", "role": "assistant",
         "content": [
             {"type": "output_text", "annotations": [{"type": "url_citation"}],
-             "logprobs": [{"token": "Hi", "logprob": -1}], "text": "Hi"},
+             "logprobs": [{"token": "Hi", "logprob": -1, "bytes": [], "top_logprobs": []}], "text": "Hi"},
             {"type": "refusal", "refusal": "no"},
         ],
     });

@@ -1,6 +1,7 @@
 //! What callers may say: ids, and members that are not the emitter's own to write.
 
 use super::frame::require_one_line;
+use super::object::Members;
 use super::string::own_channel;
 use crate::dialect::responses::{Channel, Item as ItemView, Kind, List, Part, decoded, is_empty};
 use crate::error::Error;
@@ -34,6 +35,12 @@ pub(super) fn require_unreserved(object: &[u8], reserved: &[&str]) -> Result<(),
     if found { Err(Error::Event { rule: "reserved_member", event: Box::default() }) } else { Ok(()) }
 }
 
+/// Whether an object has all of these members.
+pub(super) fn holds_all(object: &[u8], names: &[&str]) -> Result<bool, Error> {
+    let members = Members::read(object)?;
+    Ok(names.iter().all(|name| members.get(name).is_some()))
+}
+
 /// What an item is by its `type`, which it must have.
 pub(super) fn kind_of(item: &[u8], event: EventType) -> Result<Kind, Error> {
     let word = ItemView::read(item)?.kind;
@@ -63,9 +70,9 @@ pub(super) fn streamed_members(kind: Kind) -> Vec<&'static str> {
     own.map(|channel| channel.field().as_str()).into_iter().chain(lists.map(|(_, name)| name)).collect()
 }
 
-/// Whether a list of parts is anything but empty.
+/// Whether what is to be a list of parts is anything but empty.
 fn holds_text(parts: Option<&[u8]>) -> Result<bool, Error> {
-    let Some(parts) = parts.filter(|parts| parts.starts_with(b"[")) else { return Ok(false) };
+    let Some(parts) = parts.filter(|parts| parts.starts_with(b"[")) else { return Ok(!is_empty(parts)) };
     let mut holds = false;
     let mut failed = None;
     elements(parts, |part| {

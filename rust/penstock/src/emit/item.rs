@@ -4,7 +4,7 @@ use super::object::Members;
 use super::part::{OpenPart, PartKind};
 use super::string::{Growing, own_channel, string_events};
 use super::writer::Writer;
-use crate::dialect::responses::{Channel, Kind, List};
+use crate::dialect::responses::{Channel, Kind, List, decoded, is_empty};
 use crate::error::Error;
 use crate::event::EventType;
 use crate::json::{push_comma, push_number, push_string};
@@ -176,6 +176,15 @@ impl Item {
         self.content = Vec::new();
         self.summary = Vec::new();
         Ok(())
+    }
+
+    /// Whether `more` names the call and its tool as the item was added with, as far as it names them.
+    pub(super) fn is_same_call(&self, more: &[u8]) -> Result<bool, Error> {
+        let more = Members::read(more)?;
+        Ok(["call_id", "name"].into_iter().all(|key| {
+            let (added, told) = (self.members.get(key), more.get(key));
+            told.is_none() || is_empty(added) || decoded(added) == decoded(told)
+        }))
     }
 
     /// Whether the item tells its status, so that a new one can be told.

@@ -1,7 +1,7 @@
 //! The life of items: opened, told of, ended.
 
 use super::checks::{
-    ITEM_LEVELS, breach, is_prefilled, kind_of, require_id, require_unreserved, streamed_members,
+    ITEM_LEVELS, breach, holds_all, is_prefilled, kind_of, require_id, require_unreserved, streamed_members,
 };
 use super::item::Item;
 use super::object::{Members, accept_object};
@@ -62,7 +62,8 @@ impl Emitter {
     }
 
     /// Writes an item into which nothing streams, added and done at once, and returns its `output_index`. `item` is
-    /// the finished item; one that holds text, arguments or parts is refused, they are to be streamed.
+    /// the finished item, which gets an id if it has none and is of a known kind; one that holds text, arguments or
+    /// parts is refused, they are to be streamed.
     pub fn item_whole(&mut self, item: &[u8]) -> Result<usize, Error> {
         let event = EventType::OutputItemAdded;
         let item = accept_object(item, ITEM_LEVELS)?;
@@ -71,7 +72,6 @@ impl Emitter {
         if is_prefilled(kind, &item)? {
             return Err(breach(Rule::ItemPrefilled, event));
         }
-        let id = decoded(view.id).unwrap_or_default();
         let index = self.items.len() as u64;
         let incomplete = view.status == Some(b"\"incomplete\"");
         let added = Move { kind, ..Move::item(event, Step::ItemAdded, index, 0) };
@@ -80,21 +80,32 @@ impl Emitter {
         if owed {
             return Err(breach(Rule::StringNotDone, EventType::OutputItemDone));
         }
-        if !id.is_empty() {
+        let mut members = Members::read(&item)?;
+        let given = decoded(view.id).unwrap_or_default();
+        let id: Box<[u8]> = match &*given {
+            // Not all items that nobody here knows have ids.
+            b"" if kind == Kind::Other => Box::default(),
+            b"" => self.new_id(None, kind.id_prefix(), event)?,
+            id => id.into(),
+        };
+        if !given.is_empty() {
             self.require_new_id(&id, event)?;
         }
         self.charge(item.len(), 1)?;
-        self.known_ids.insert(id.as_ref().into());
-        let mut members = Members::read(&item)?;
+        if given.is_empty() && !id.is_empty() {
+            members.set_string("id", &id);
+        }
+        let done = members.to_json();
+        self.known_ids.insert(id.clone());
         let mut written = Item::new(kind, index, &id, Members::default(), &self.writer);
         if members.get("status").is_some() {
             members.set("status", b"\"in_progress\"");
         }
         self.life.apply(&added);
         written.write_added(&members, &mut self.writer);
-        let done = EventType::OutputItemDone;
-        self.life.apply(&Move { kind, incomplete, ..Move::item(done, Step::ItemDone, index, 0) });
-        written.done = item.into_owned();
+        let event = EventType::OutputItemDone;
+        self.life.apply(&Move { kind, incomplete, ..Move::item(event, Step::ItemDone, index, 0) });
+        written.done = done;
         written.write_done(&mut self.writer);
         self.items.push(written);
         Ok(index as usize)
@@ -105,6 +116,11 @@ impl Emitter {
     pub fn status(&mut self, item: usize, event: EventType, members: &[u8]) -> Result<(), Error> {
         use EventType::{McpListToolsCompleted, McpListToolsFailed, McpListToolsInProgress};
         let members = accept_object(members, 1)?;
+        if event == EventType::ImageGenerationCallPartialImage
+            && !holds_all(&members, &["partial_image_b64", "partial_image_index"])?
+        {
+            return Err(breach(Rule::MissingField, event));
+        }
         require_unreserved(&members, &["type", "sequence_number", "item_id", "output_index", "stream_id"])?;
         let said = match (step(event), event) {
             (said @ (Step::Status(..) | Step::PartialImage), _) => said,
@@ -139,6 +155,9 @@ impl Emitter {
         if !entry.done.is_empty() {
             return Err(breach(Rule::AfterItemDone, event));
         }
+        if entry.kind.keeps_call() && !entry.is_same_call(&more)? {
+            return Err(breach(Rule::CallChanged, event));
+        }
         if self.life.phase() != Phase::Running {
             return Err(breach(Rule::AfterTerminal, event));
         }
@@ -161,7 +180,9 @@ impl Emitter {
         self.close_strings(place)?;
         let Some(entry) = self.items.get_mut(place) else { return Ok(()) };
         let incomplete = status == ItemStatus::Incomplete;
-        let told = (incomplete || entry.has_status()).then(|| status.as_str());
+        // Some tools' calls are never told to be incomplete.
+        let word = if incomplete { entry.kind.cut_status() } else { status.as_str() };
+        let told = (incomplete || entry.has_status()).then_some(word);
         entry.finish(told, more)?;
         let (event, kind) = (EventType::OutputItemDone, entry.kind);
         self.life.apply(&Move { kind, incomplete, ..Move::item(event, Step::ItemDone, place as u64, 0) });

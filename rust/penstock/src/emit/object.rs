@@ -58,6 +58,13 @@ impl Members {
         self.set(key, quoted(value));
     }
 
+    /// As [`set`](Self::set), unless the key is there with another value than `null`.
+    pub(super) fn set_missing(&mut self, key: &'static str, value: impl Into<Text>) {
+        if self.get(key).is_none_or(|value| value == b"null") {
+            self.set(key, value);
+        }
+    }
+
     /// As [`set`](Self::set), for a key that is not there.
     pub(super) fn add(&mut self, key: &'static str, value: impl Into<Text>) {
         debug_assert!(self.get(key).is_none());

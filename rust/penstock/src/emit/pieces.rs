@@ -1,6 +1,7 @@
 //! What streams into items: parts, text, arguments, annotations.
 
 use super::checks::{ITEM_LEVELS, breach};
+use super::complete::complete_logprobs;
 use super::object::{accept, accept_object};
 use super::string::{Piece, own_channel, string_events};
 use super::{Emitter, PartKind};
@@ -53,10 +54,12 @@ impl Emitter {
         self.push_part(item, PartKind::Text, piece.into(), b"")
     }
 
-    /// As [`text`](Self::text), with the log probabilities of its tokens, a JSON list.
+    /// As [`text`](Self::text), with the log probabilities of its tokens, a JSON list. Bytes and alternatives that a
+    /// token lacks are empty; one without a probability is left out.
     pub fn text_with_logprobs(&mut self, item: usize, piece: &[u8], logprobs: &[u8]) -> Result<(), Error> {
         let logprobs = accept(logprobs, ITEM_LEVELS + 2)?;
         elements(&logprobs, |_| {})?;
+        let logprobs = complete_logprobs(&logprobs, true);
         let inside = logprobs.get(1..logprobs.len() - 1).unwrap_or_default();
         self.push_part(item, PartKind::Text, piece.into(), inside.trim_ascii())
     }

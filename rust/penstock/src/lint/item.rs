@@ -58,6 +58,8 @@ impl Streamed {
 pub(super) struct ItemText {
     /// As it was added, decoded.
     pub(super) id: Vec<u8>,
+    /// Which call it is, as it was added: `call_id` and name, decoded; empty if nothing is told.
+    call: [Box<[u8]>; 2],
     own: Streamed,
     content: Sparse<Streamed>,
     summary: Sparse<Streamed>,
@@ -68,8 +70,19 @@ pub(super) struct ItemText {
 
 impl ItemText {
     /// An item with this id.
-    pub(super) fn new(id: &[u8]) -> Self {
-        Self { id: id.to_vec(), held: id.len(), ..Self::default() }
+    pub(super) fn new(id: &[u8], kind: Kind, item: &Item<'_>) -> Self {
+        let told = |value| decoded(value).filter(|_| kind.keeps_call()).unwrap_or_default().into();
+        let call: [Box<[u8]>; 2] = [item.call_id, item.name].map(told);
+        let held = id.len() + call.iter().map(|told| told.len()).sum::<usize>();
+        Self { id: id.to_vec(), call, held, ..Self::default() }
+    }
+
+    /// Whether this is the call's `call_id`, and this its name, as far as both sides tell.
+    pub(super) fn is_call(&self, call_id: Option<&[u8]>, name: Option<&[u8]>) -> bool {
+        self.call
+            .iter()
+            .zip([call_id, name])
+            .all(|(added, told)| added.is_empty() || decoded(told).is_none_or(|told| *told == **added))
     }
 
     /// Bytes held.
@@ -180,13 +193,16 @@ fn agrees_with_list(streamed: &Sparse<Streamed>, list: Option<&[u8]>) -> Result<
     Ok(agrees && parts.next().is_none())
 }
 
-/// What tells one finished item from another: its type, its id and all its strings. Not everything else: tokens
-/// such as `encrypted_content` differ between an item's `done` event and the final response.
+/// What tells one finished item from another: its type, its id, which call it is and all its strings. Not everything
+/// else: tokens such as `encrypted_content` differ between an item's `done` event and the final response.
 pub(super) fn digest(item: &[u8]) -> Result<u64, Error> {
     let view = Item::read(item)?;
     let mut hasher = DefaultHasher::new();
     decoded(view.kind).hash(&mut hasher);
     decoded(view.id).hash(&mut hasher);
+    if Kind::of_item(view.kind).keeps_call() {
+        [view.call_id, view.name].map(decoded).hash(&mut hasher);
+    }
     for value in [view.arguments, view.input, view.code] {
         decoded(value).unwrap_or_default().hash(&mut hasher);
     }

@@ -9,6 +9,7 @@ use crate::dialect::responses::{Channel, Item, Kind, Part, Step, decoded, is_emp
 use crate::emit::is_prefilled;
 use crate::error::{Error, exceeded};
 use crate::event::{EventType, Field, string};
+use crate::json::elements;
 use crate::lifecycle::{Lifecycle, Move, Phase, is_about_item};
 use crate::limits::{Limit, Limits};
 use crate::rule::Rule;
@@ -202,7 +203,7 @@ impl Lane {
             mv.kind = Kind::of_item(item.kind);
             mv.incomplete = decoded(item.status).as_deref() == Some(b"incomplete");
         }
-        mv.channel = part.and_then(|part| Channel::of_part(part.kind));
+        mv.channel = part.as_ref().and_then(|part| Channel::of_part(part.kind));
 
         let breach = self.life.check(&mv).err();
         if let Some(rule) = breach {
@@ -242,8 +243,15 @@ impl Lane {
                 {
                     report.add(Rule::PartMismatch, event);
                 }
+                if let Some(part) = &part
+                    && lawful
+                    && mv.channel == Some(Channel::Text)
+                    && self.life.annotations(mv.item, mv.part) != count(part.annotations)?
+                {
+                    report.add(Rule::AnnotationsLost, event);
+                }
             }
-            Step::Whole(channel) => self.settle(channel, &mv, lawful, event, report),
+            Step::Whole(channel) => self.settle(channel, &mv, lawful, event, report)?,
             Step::Annotation => {
                 self.check_item_id(mv.item, event, report);
                 let expected = self.life.annotations(mv.item, mv.part);
@@ -292,7 +300,7 @@ impl Lane {
             report.add(Rule::ItemsOverlap, event);
         }
         self.exclusive += usize::from(exclusive);
-        let text = ItemText::new(&id);
+        let text = ItemText::new(&id, mv.kind, item);
         self.held += text.held() as u64;
         if let Some(before) = self.items.insert(mv.item, text) {
             self.held = self.held.saturating_sub(before.held() as u64);
@@ -317,6 +325,9 @@ impl Lane {
         if *id != *text.id && !text.id.is_empty() {
             report.add(Rule::ItemIdChanged, event);
         }
+        if !text.is_call(item.call_id, item.name) {
+            report.add(Rule::CallChanged, event);
+        }
         // A string that nobody ended may have lost some of its deltas as well.
         let comparable = match breach {
             None => true,
@@ -330,14 +341,25 @@ impl Lane {
         Ok(())
     }
 
-    fn settle(&mut self, channel: Channel, mv: &Move, lawful: bool, event: &Event<'_>, report: &mut Report) {
+    fn settle(
+        &mut self,
+        channel: Channel,
+        mv: &Move,
+        lawful: bool,
+        event: &Event<'_>,
+        report: &mut Report,
+    ) -> Result<(), Error> {
         if channel != Channel::Command {
             self.check_item_id(mv.item, event, report);
         }
         let Some(whole) = event.fields.value(event.payload, channel.field()).and_then(string) else {
-            return report.add(Rule::MissingField, event);
+            report.add(Rule::MissingField, event);
+            return Ok(());
         };
-        let Some(text) = self.items.obtain(mv.item, ItemText::default) else { return };
+        let Some(text) = self.items.obtain(mv.item, ItemText::default) else { return Ok(()) };
+        if channel == Channel::FunctionArguments && !text.is_call(None, name_of(event)?) {
+            report.add(Rule::CallChanged, event);
+        }
         let before = text.held();
         if let Some(rule) = text.settle(channel, mv.part, whole)
             && lawful
@@ -345,7 +367,22 @@ impl Lane {
             report.add(rule, event);
         }
         self.held = (self.held + text.held() as u64).saturating_sub(before as u64);
+        Ok(())
     }
+}
+
+/// How many elements a list has.
+fn count(list: Option<&[u8]>) -> Result<u64, Error> {
+    let mut count = 0;
+    if let Some(list) = list.filter(|list| list.starts_with(b"[")) {
+        elements(list, |_| count += 1)?;
+    }
+    Ok(count)
+}
+
+/// The name that an event about a function call tells; not all servers do.
+fn name_of<'a>(event: &Event<'a>) -> Result<Option<&'a [u8]>, Error> {
+    Ok(Item::read(event.payload)?.name)
 }
 
 /// Whether an item of this kind is to be the only one open.

@@ -1,6 +1,6 @@
 //! Usage, between the words of the two dialects. Members that only one of them has are carried over as they are.
 
-use crate::event::members;
+use crate::event::{index, members};
 use crate::json::{RawStr, push_comma, push_string};
 
 /// A member that both dialects have under different names: in Chat Completions, in Responses.
@@ -41,7 +41,7 @@ pub(super) fn to_responses(usage: &[u8]) -> Vec<u8> {
         match value {
             Some(value) => push_member(to, value, &mut out),
             None if to == "total_tokens" => {
-                let [input, output, _] = counts.map(|count| count.and_then(crate::event::index).unwrap_or(0));
+                let [input, output, _] = counts.map(|count| count.and_then(whole).unwrap_or(0));
                 push_member(to, input.saturating_add(output).to_string().as_bytes(), &mut out);
             }
             None => push_member(to, b"0", &mut out),
@@ -109,7 +109,14 @@ fn keep<T: Copy>(kept: &mut [Option<T>], place: usize, value: Option<T>) {
 }
 
 fn is_number(value: &[u8]) -> bool {
-    value.first().is_some_and(u8::is_ascii_digit)
+    whole(value).is_some()
+}
+
+/// The count that a JSON number is: an integer, however many zeros stand behind its point.
+fn whole(value: &[u8]) -> Option<u64> {
+    let point = value.iter().position(|byte| *byte == b'.').unwrap_or(value.len());
+    let (digits, rest) = value.split_at(point);
+    if rest.iter().skip(1).all(|byte| *byte == b'0') { index(digits) } else { None }
 }
 
 /// Appends a member to others, a comma before it.
@@ -169,6 +176,10 @@ mod tests {
             (
                 r#"{"prompt_tokens":3,"completion_tokens":null,"cost":1e-5,"prompt_tokens_details":{"cached_tokens":2,"audio_tokens":1,"cache_creation_tokens":9},"completion_tokens_details":null}"#,
                 r#"{"input_tokens":3,"output_tokens":0,"total_tokens":3,"input_tokens_details":{"cached_tokens":2,"cache_write_tokens":9,"audio_tokens":1,"cache_creation_tokens":9},"output_tokens_details":{"reasoning_tokens":0},"cost":1e-5}"#,
+            ),
+            (
+                r#"{"prompt_tokens":3.0,"completion_tokens":1.5,"total_tokens":"9","completion_tokens_details":{"reasoning_tokens":0.5}}"#,
+                r#"{"input_tokens":3.0,"output_tokens":0,"total_tokens":3,"input_tokens_details":{"cached_tokens":0,"cache_write_tokens":0},"output_tokens_details":{"reasoning_tokens":0}}"#,
             ),
         ] {
             assert_eq!(String::from_utf8(to_responses(chat.as_bytes())).unwrap(), responses);

@@ -210,6 +210,17 @@ impl Kind {
         }
     }
 
+    /// The status of an item of this kind that was cut short, as far as the API has a word for that.
+    pub(crate) const fn cut_status(self) -> &'static str {
+        if matches!(self, Self::ImageGenerationCall | Self::WebSearchCall) { "failed" } else { "incomplete" }
+    }
+
+    /// Whether an item of this kind is to the end the call that it was added as. Searches for tools have been seen
+    /// to change their `call_id`.
+    pub(crate) const fn keeps_call(self) -> bool {
+        self.is_call() && !matches!(self, Self::ToolSearchCall)
+    }
+
     /// Whether items of this kind count as tool calls.
     pub(crate) const fn is_call(self) -> bool {
         !matches!(self, Self::Message | Self::Reasoning | Self::ShellCallOutput | Self::Other)

@@ -1,6 +1,6 @@
 //! How a chunk is written.
 
-use crate::emit::{SseFrame, write_sse};
+use crate::emit::{SseFrame, complete_logprobs, write_sse};
 use crate::json::{push_key, push_number, push_string};
 use crate::transcode::responses_to_chat::ResponsesToChatOptions;
 use crate::transcode::usage::member;
@@ -86,7 +86,7 @@ impl Chunks {
         match logprobs {
             Some(list) => {
                 self.payload.extend_from_slice(b"{\"content\":");
-                self.payload.extend_from_slice(list);
+                self.payload.extend_from_slice(&complete_logprobs(list, false));
                 self.payload.extend_from_slice(b",\"refusal\":null}");
             }
             None => self.payload.extend_from_slice(b"null"),

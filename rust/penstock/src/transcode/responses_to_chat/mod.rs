@@ -130,6 +130,9 @@ impl ResponsesToChat {
                 self.fail(&Failure::read(payload));
                 return Ok(());
             }
+            if let Some(event) = terminal_of(payload) {
+                return self.end(event, payload);
+            }
             self.diagnostics.note(rules::CONTENT_DROPPED);
             return Ok(());
         };
@@ -218,11 +221,13 @@ impl ResponsesToChat {
     fn end(&mut self, event: EventType, response: &[u8]) -> Result<(), Error> {
         self.chunks.learn(response);
         let view = Response::read(response).unwrap_or_default();
-        for (place, item) in elements(view.output.unwrap_or_default()).enumerate() {
-            // Where indices have holes, the place in the list is not the index; then everything was streamed.
-            if self.slots.len() <= place {
-                self.finish_item(place as u64, item)?;
-            }
+        let output: Vec<&[u8]> = elements(view.output.unwrap_or_default()).collect();
+        // Where indices have holes, the place in the list is not the index; then everything was streamed.
+        let last = self.slots.last_key_value().map(|(last, _)| *last);
+        let in_place = output.len() == self.slots.len() && last == Some(output.len() as u64 - 1);
+        let streamed = if in_place { 0 } else { self.slots.len() };
+        for (place, item) in output.into_iter().enumerate().skip(streamed) {
+            self.finish_item(place as u64, item)?;
         }
         if matches!(event, EventType::Failed | EventType::Cancelled) {
             let failure = match view.error.filter(|error| !is_empty(Some(error))) {
@@ -296,5 +301,18 @@ impl ResponsesToChat {
     fn place(&self, fields: &Fields, payload: &[u8]) -> u64 {
         let given = fields.value(payload, Field::OutputIndex).and_then(index);
         given.unwrap_or_else(|| self.slots.last_key_value().map_or(0, |(place, _)| *place))
+    }
+}
+
+/// The terminal event that a whole response stands for, which is what comes of a back end that did not stream.
+#[cold]
+fn terminal_of(payload: &[u8]) -> Option<EventType> {
+    let word = |key| usage::member(payload, key).and_then(string).map(|word| word.raw);
+    match (word("object")?, word("status")?) {
+        (b"response", b"completed") => Some(EventType::Completed),
+        (b"response", b"incomplete") => Some(EventType::Incomplete),
+        (b"response", b"failed") => Some(EventType::Failed),
+        (b"response", b"cancelled") => Some(EventType::Cancelled),
+        _ => None,
     }
 }
