@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.errors import DecodeError
+from penstock.errors import DecodeError, LimitExceeded
 from penstock.session.calls import calls_of
 from penstock.session.chain import Asked, Chains, Plan
 from penstock.session.codec import dump
@@ -319,6 +319,8 @@ CALLS: list[tuple[JSON, Any]] = [
     (call(arguments='{"a":'), "DecodeError"),
     (call(arguments="[1]"), "DecodeError"),
     (call(arguments="null"), "DecodeError"),
+    (call(arguments='{"a":' * 200 + "1" + "}" * 200), "LimitExceeded"),
+    (call(arguments='{"a":' + "9" * 5_000 + "}"), "LimitExceeded"),
     (call(arguments=None), {}),
 ]
 
@@ -327,9 +329,9 @@ CALLS: list[tuple[JSON, Any]] = [
 def test_arguments_are_read_or_refused(item: JSON, expected: Any) -> None:
     (made,) = calls_of([said("hi"), item])
     assert (made.name, made.call_id, made.index, made.raw) == ("f", "call_1", 1, item["arguments"] or "")
-    if expected == "DecodeError":
+    if isinstance(expected, str):
         assert type(made.error).__name__ == expected
-        with pytest.raises(DecodeError) as caught:
+        with pytest.raises((DecodeError, LimitExceeded)) as caught:
             _ = made.arguments
         assert caught.value is made.error
         assert made.raw not in str(made.error)
@@ -338,6 +340,12 @@ def test_arguments_are_read_or_refused(item: JSON, expected: Any) -> None:
         assert made.arguments == expected
     assert made.output("done") == {"type": "function_call_output", "call_id": "call_1", "output": "done"}
     assert ("bad" in repr(made)) == (made.error is not None)
+
+
+def test_arguments_may_come_as_an_object() -> None:
+    made, bad = calls_of([call(arguments={"a": "\ud800é"}), call(arguments=[1])])
+    assert (made.arguments, made.raw) == ({"a": "\ufffdé"}, r'{"a":"\ud800\u00e9"}')
+    assert (type(bad.error), bad.raw) == (DecodeError, "[1]")
 
 
 def test_calls_without_ids_stay_apart() -> None:

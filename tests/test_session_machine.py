@@ -257,6 +257,65 @@ def test_late_events_of_a_cancelled_response_do_not_enter_the_next(late: Event, 
     assert [one.delta for one in second.events if one.delta] == ["own"]
 
 
+@pytest.mark.parametrize("counted", [False, True])
+@pytest.mark.parametrize("ended", ["cancel", "error"])
+@pytest.mark.parametrize("name", ["m1", "", "__fake_id__"])
+@pytest.mark.parametrize("ids", [("r1", "r2"), ("r1", "r1"), ("", "")], ids=str)
+def test_a_server_that_repeats_ids_is_understood_after_a_cancel(
+    ids: tuple[str, str], name: str, ended: str, counted: bool
+) -> None:
+    """TensorRT-LLM's items have no ids, those of LiteLLM and openai-agents all have the same."""
+    machine = Machine()
+    for number, response_id in enumerate((*ids, ids[1])):
+        flight = machine.begin(None)
+        item = {"id": name, "type": "message", "content": []}
+        said = [
+            response("created", response_id),
+            event("response.output_item.added", output_index=0, item=item),
+            *(delta(word, name) for word in "abc"),
+            event("response.output_item.done", output_index=0, item=item),
+            response("completed", response_id),
+        ]
+        if counted:
+            said = [Event(json.dumps(one.json() | {"sequence_number": n})) for n, one in enumerate(said)]
+        if number:
+            feed(machine, *said)
+            assert [*flight.events] == said
+            assert flight.response_id == response_id
+            assert flight.terminal == "response.completed"
+        elif ended == "error":
+            feed(machine, *said[:4], error())
+        else:
+            feed(machine, *said[:3])
+            machine.cancel(flight)
+            feed(machine, *said[3:5], response("incomplete", response_id))
+
+
+def test_a_late_event_of_an_item_whose_id_is_used_again_does_not_enter() -> None:
+    machine = Machine()
+    first = machine.begin(None)
+    feed(machine, response("created"), delta())
+    machine.cancel(first)
+    feed(machine, delta("late"), response("incomplete"))
+    second = machine.begin(None)
+    created = event("response.created", response={"id": "r2", "output": []}, sequence_number=0)
+    added = event("response.output_item.added", output_index=0, item={"id": "m1"}, sequence_number=1)
+    feed(machine, created, added, delta("ghost", sequence_number=7), delta("own", sequence_number=2))
+    assert [one.delta for one in second.events if one.delta] == ["own"]
+
+
+def test_an_echo_of_a_response_s_beginning_gives_way_to_the_next_one_s() -> None:
+    machine = Machine()
+    feed_one = machine.begin(None)
+    feed(machine, response("created"), response("completed"))
+    assert feed_one.over
+    flight = machine.begin(None)
+    feed(machine, response("created"), response("created", "r2"), response("created"), delta())
+    feed(machine, response("completed", "r2"))
+    assert shown(flight) == ["created", "output_text.delta", "completed"]
+    assert flight.response_id == "r2"
+
+
 def test_a_server_with_rotating_ids_is_understood_after_a_cancel() -> None:
     """Edge case 21: by their numbers, where the ids say nothing."""
     machine = Machine()

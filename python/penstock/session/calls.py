@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from penstock._penstock import Event
-from penstock.errors import DecodeError
+from penstock.errors import DecodeError, LimitExceeded
+from penstock.session.codec import dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +20,7 @@ class FunctionCall:
     Attributes:
         name: of the function.
         call_id: what the output must carry.
-        raw: the arguments as the model wrote them.
+        raw: the arguments as the model wrote them; JSON, where a server sends them as an object.
         index: the place of the call among the output items.
         error: why `arguments` cannot be had; None if they can.
     """
@@ -31,12 +32,12 @@ class FunctionCall:
         self.call_id = call_id
         self.raw = raw
         self.index = index
-        self.error: DecodeError | None = None
+        self.error: DecodeError | LimitExceeded | None = None
         self._arguments: dict[str, Any] = {}
         if raw.strip():  # a function without parameters may be called without a word
             try:
                 value = Event(raw).json()
-            except DecodeError as error:
+            except (DecodeError, LimitExceeded) as error:
                 self.error = error
                 return
             if isinstance(value, dict):
@@ -50,6 +51,7 @@ class FunctionCall:
 
         Raises:
             DecodeError: the model wrote no JSON object; `raw` is what it wrote.
+            LimitExceeded: it nests too deep, or a number in it is too long.
         """
         if self.error is not None:
             raise self.error
@@ -70,10 +72,15 @@ _TYPE: Final = "function_call"
 def calls_of(output: Iterable[Any]) -> list[FunctionCall]:
     """The function calls among output items, in their order; ids may be missing or repeated."""
     return [
-        FunctionCall(_text(item, "name"), _text(item, "call_id"), _text(item, "arguments"), index)
+        FunctionCall(_text(item, "name"), _text(item, "call_id"), _arguments(item), index)
         for index, item in enumerate(output)
         if isinstance(item, dict) and item.get("type") == _TYPE
     ]
+
+
+def _arguments(item: dict[str, Any]) -> str:
+    value = item.get("arguments")
+    return dump(value) if isinstance(value, dict | list) else _text(item, "arguments")
 
 
 def _text(item: dict[str, Any], field: str) -> str:

@@ -9,7 +9,8 @@ send come out of `Machine.outbox`. The rules:
 - A cancelled flight stays on the wire until its terminal or an error frame has come, and none of its events
   is shown. If its id is not known yet, the cancel is sent when it is.
 - Once a flight was cancelled or ended by an error frame, the connection is under suspicion: late events of it
-  may follow, and most events name no response. From then on an event must fit by its item or its number.
+  may follow, and most events name no response. From then on an event must fit by its item or its number. What
+  gateways give to all their items or responses alike is no name of any.
 - A lost connection leaves the outcome of every flight unknown.
 """
 
@@ -42,6 +43,9 @@ MAX_RETIRED: Final = 1_024
 
 _STEERS: Final = frozenset({"response.steer.accepted", "response.steer.pending", "response.steer.failed"})
 _ITEMS: Final = frozenset({"response.output_item.added", "response.output_item.done"})
+_NAMELESS: Final = frozenset({"", "__fake_id__"})
+"""Ids of gateways that have none to give."""
+
 _NO_TYPE: Final = "message"
 """What an event is taken for whose payload names no type, or is no JSON object."""
 
@@ -209,32 +213,48 @@ class Machine:
 
     def _is_foreign(self, flight: Flight, event: Event, kind: str) -> bool:
         """Whether an event in a flight's lane is of a response that is not its own."""
-        state = flight._state
         if kind in PRELUDE or kind in TERMINALS:
-            name = _part(event, "response").get("id")
-            if state == "streaming" and kind != "response.created" and flight.response_id is not None:
-                return name is not None and name != flight.response_id
-            if state == "streaming":
-                return kind == "response.created" or name in self._retired
-            begins = kind == "response.created" or (state == "waiting" and not self._suspicious)
-            return not begins or name in self._retired
+            return self._names_another(flight, event, kind)
+        state = flight._state
         if state == "streaming" or (state == "waiting" and not self._suspicious):
             return self._suspicious and not self._fits(flight, event, kind)
         return kind.startswith("response.")
+
+    def _names_another(self, flight: Flight, event: Event, kind: str) -> bool:
+        """Whether an event with a response in it has another one in it."""
+        name = _part(event, "response").get("id")
+        late = name in self._retired
+        if flight._state == "streaming":
+            if kind == "response.created":
+                return late or not self._is_doubtful(flight)
+            return late if flight.response_id is None else name not in (None, flight.response_id)
+        if kind == "response.created":
+            # The very first event begins a response, though another had its name before.
+            return late and event.sequence_number not in (None, 0)
+        return late or flight._state != "waiting" or self._suspicious
+
+    def _is_doubtful(self, flight: Flight) -> bool:
+        """Whether it began under an earlier response's name, so that it may have been that one's echo."""
+        return flight.response_id in self._retired
 
     def _fits(self, flight: Flight, event: Event, kind: str) -> bool:
         """Whether an event that names no response can be of this one, by its item or its number."""
         item = event.item_id
         if item is None and kind in _ITEMS:
             item = _part(event, "item").get("id")
-        if item is not None and item in self._retired:
-            return False
-        if item is not None and item in flight._items:
-            return True
+        if not isinstance(item, str) or item in _NAMELESS:
+            item = None
         number, last = event.sequence_number, flight._sequence
-        uncounted = item is None or kind in _ITEMS
-        fits = uncounted if number is None or last is None else number == last + 1
-        if fits and isinstance(item, str):
+        follows = None if number is None or last is None else number == last + 1
+        known, late = item in flight._items, item in self._retired
+        if known and not late:
+            return True
+        if follows is None:
+            # An item may have the name of an earlier one, but then it begins before it goes on.
+            fits = known or item is None or (kind == "response.output_item.added" if late else kind in _ITEMS)
+        else:
+            fits = follows
+        if fits and item is not None:
             flight._items.add(item)
         return fits
 
@@ -264,6 +284,8 @@ class Machine:
             flight.steered += [*output, *(item for items in flight.steers for item in items)]
             flight.steers.clear()
             flight.accumulator = _accumulator(flight.lane, self._limits)
+        elif self._is_doubtful(flight):
+            flight.events.clear()
         flight._state = "streaming"
         flight.response_id = response.get("id")
         if flight.cancelled:
@@ -339,7 +361,7 @@ class Machine:
             self._note(item.get("id"))
 
     def _note(self, name: Any) -> None:
-        if isinstance(name, str):
+        if isinstance(name, str) and name not in _NAMELESS:
             self._retired[name] = None
             while len(self._retired) > MAX_RETIRED:
                 del self._retired[next(iter(self._retired))]

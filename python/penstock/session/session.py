@@ -322,7 +322,7 @@ class ResponsesSession:
         connection, name = turn._connection, flight.response_id
         if turn._grows:
             self.conversation += [*flight.steered, *_output(flight)]
-        if connection is None or turn._asked is None or not isinstance(name, str):
+        if connection is None or turn._asked is None or not isinstance(name, str) or not name:
             return
         stored = turn.settings.get("store") is not False
         kept = stored or connection.keeps_state
@@ -349,7 +349,8 @@ class ResponsesSession:
 
 def _output(flight: Flight) -> list[Any]:
     """What the model said, made anew: of the conversation's items each is its owner's to edit."""
-    return (flight.accumulator.snapshot() or {}).get("output") or []
+    output = (flight.accumulator.snapshot() or {}).get("output")
+    return output if isinstance(output, list) else []
 
 
 def _items(given: str | Sequence[Any]) -> list[Any]:
