@@ -194,8 +194,10 @@ class Turn:
     def _show(self, flight: Flight) -> Event:
         event = flight.events.popleft()
         self._since = monotonic()
-        self._shown = self._shown or event.type not in PRELUDE
-        self.figures.note(len(event.data), token=bool(event.delta))
+        kind, delta = event.type, bool(event.delta)
+        # Signs of life and what a vendor says beside are nothing of an answer.
+        self._shown = self._shown or delta or (kind.startswith("response.") and kind not in PRELUDE)
+        self.figures.note(len(event.data), token=delta)
         return event
 
     async def _wait(self, flight: Flight) -> None:
@@ -262,11 +264,9 @@ class Turn:
         assert plan is not None  # noqa: S101 - it was sent
         assert connection is not None  # noqa: S101
         code = error.code if isinstance(error, ResponseError) else None
-        if code == PREVIOUS_NOT_FOUND:
-            if plan.previous_response_id is not None and self._may_retry("not_found"):
-                session._chains.forget(plan.previous_response_id)
-                return True
-            return False
+        if code == PREVIOUS_NOT_FOUND and plan.previous_response_id is not None:
+            session._chains.forget(plan.previous_response_id)
+            return self._may_retry("not_found")
         spoiled = code in (CONNECTION_LIMIT, ALREADY_IN_FLIGHT)
         lost = session.resend_lost and isinstance(error, OutcomeUnknown)
         if (spoiled or lost) and self._may_retry("connection"):
