@@ -966,11 +966,37 @@ async def test_closing_ends_everything(server: ReplayServer) -> None:
         ({"url": "https://"}, "url"),
         ({"compat": "other"}, "compat"),
         ({"transport": "carrier pigeon"}, "transport"),
+        ({"url": "https://x y/v1"}, "url"),
+        ({"url": "https://x:0/v1"}, "url"),
+        ({"url": "https://x:99999/v1"}, "[Pp]ort"),
+        ({"key": f"{KEY}\n"}, "the key must be printable"),
+        ({"key": f"{KEY}\r\nx: y"}, "the key must be printable"),
+        ({"key": f"{KEY}\u2026"}, "the key must be printable"),
+        ({"headers": {"x-a": "secret\0"}}, "the header 'x-a' must be printable"),
+        ({"headers": {"x-a\r\n": "secret"}}, "the header 'x-a.r.n' must be printable"),
+        ({"headers": {"": "secret"}}, "the header '' must be printable"),
     ],
 )
 def test_bad_options(options: JSON, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=words) as caught:
         ResponsesSession(**{"url": "https://x", "key": None, "model": "m", **options})
+    assert KEY not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_header_is_sent_once_however_it_is_spelt() -> None:
+    headers = {"Authorization": "Bearer another", "X-A": "1", "x-a": "2"}
+    talk = ResponsesSession("https://x", KEY, "m", headers=headers)
+    assert talk._pool._target.headers == {"authorization": "Bearer another", "x-a": "2"}
+
+
+@pytest.mark.parametrize("given", [{"role": "user", "content": "one"}, b"one", bytearray(b"one")])
+def test_an_input_is_text_or_a_list(given: Any) -> None:
+    talk = ResponsesSession("https://x", None, "m")
+    for make in talk.create, talk.say:
+        with pytest.raises(TypeError, match="a list of items"):
+            make(given)
+    assert talk.conversation == []
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from penstock.session.failures import ConnectionGone, refusal
 
 try:
     from websockets.asyncio.client import ClientConnection, connect
-    from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+    from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 except ImportError as missing:  # pragma: no cover - the extra is not there
     raise ImportError("the WebSocket mode needs websockets: pip install 'penstock[websocket]'") from missing
 
@@ -77,7 +77,7 @@ class WebSocketTransport:
             raise refusal(
                 response.status_code, bytes(response.body or b""), response.headers.get("x-request-id")
             ) from None
-        except InvalidHandshake as error:
+        except WebSocketException as error:
             raise ConnectionError("the server did not answer the upgrade as WebSockets do") from error
 
     @property

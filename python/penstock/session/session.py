@@ -76,7 +76,7 @@ class ResponsesSession:
     cancels that one, unless another task is waiting for it.
 
     Raises:
-        ValueError: an option is none of those allowed.
+        ValueError: an option is none of those allowed, or the key or a header is no header.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class ResponsesSession:
         """A turn that answers `input`: all items of the conversation so far, or the first words of one.
 
         Nothing is sent before it is iterated. `params` are members of this request alone. Raises `ValueError`
-        for those that the session decides.
+        for those that the session decides, `TypeError` for an input that is neither text nor a list.
         """
         return Turn(self, _items(input), self._with(params), stream_id)
 
@@ -354,4 +354,6 @@ def _output(flight: Flight) -> list[Any]:
 
 
 def _items(given: str | Sequence[Any]) -> list[Any]:
+    if isinstance(given, dict | bytes | bytearray | memoryview):
+        raise TypeError(f"the input must be a str or a list of items, not {type(given).__name__}")
     return [{"role": "user", "content": given}] if isinstance(given, str) else [*given]
