@@ -119,6 +119,7 @@ ITEMS: dict[str, dict[str, Any]] = {
     "image": {"id": "ig_1", "type": "image_generation_call", "result": "AA==", "status": "completed"},
     "tools": {"id": "mcpl_1", "type": "mcp_list_tools", "server_label": "s", "tools": []},
     "compaction": {"id": "cmp_1", "type": "compaction", "encrypted_content": "c"},
+    "program": {"id": "po_1", "type": "program_output", "call_id": "c", "result": "r", "status": "completed"},
     "vendor": {"id": "v_1", "type": "vendor:thing", "content": [{"type": "text", "text": "x"}]},
 }
 
@@ -165,7 +166,10 @@ def test_all_items_in_order() -> None:
         item = event["item"]
         if item["type"] not in {"vendor:thing"}:
             assert not any(item.get(key) for key in ("content", "summary", "arguments", "input", "code"))
-        assert item.get("status") in {"in_progress", None}
+        assert item.get("status") in {
+            "completed" if item["type"] == "program_output" else "in_progress",
+            None,
+        }
 
 
 def deltas(events: list[Event]) -> list[str]:
@@ -216,6 +220,24 @@ def test_the_status_says_how_it_ends(status: str, members: dict[str, Any]) -> No
         assert caught.value.rule == "completed_incomplete"
     else:
         check(response(cut, status=status, **members))
+
+
+def test_items_that_were_cut_end_last() -> None:
+    call = {"type": "function_call", "name": "f", "call_id": "c", "arguments": '{"a"', "status": "incomplete"}
+    items = numbered([call, message(text("whole")), {**call, "call_id": "d"}])
+    whole = response(*items, status="incomplete", incomplete_details={"reason": "max_output_tokens"})
+    events = list(synthesize(whole))
+    assert lint(events) == []
+    assert accumulate(events) == whole
+    done = [event.output_index for event in events if event.type == "response.output_item.done"]
+    assert done == [1, 0, 2]
+
+
+def test_searches_without_ids_get_them() -> None:
+    whole = response({"type": "web_search_call", "action": {"type": "search", "query": "q"}})
+    events = list(synthesize(whole))
+    assert lint(events, strict=True) == []
+    assert accumulate(events)["output"][0].pop("id").startswith("ws_")
 
 
 def test_missing_ids_are_made() -> None:

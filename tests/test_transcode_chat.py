@@ -266,6 +266,43 @@ def test_an_answer_that_was_not_streamed() -> None:
     assert transcoder.diagnostics == {"content_dropped": 1}
 
 
+CITED = {"type": "url_citation", "url": "u", "title": "T", "start_index": 0, "end_index": 1}
+
+
+def test_annotations_count_from_the_start_of_the_content() -> None:
+    part = {"type": "output_text", "text": "ü", "annotations": [CITED, {"type": "file_path"}]}
+    events = [
+        CREATED,
+        string("output_text.delta", 0, part=0, delta="é👋"),
+        string("output_text.delta", 1, part=0, delta="ü"),
+        string("output_text.annotation.added", 1, part=0, annotation=CITED),
+        done({**MESSAGE, "content": [part]}, 1),
+        string("output_text.delta", 2, part=0, delta="ü"),
+        done({**MESSAGE, "content": [part]}, 2),
+        ended(),
+    ]
+    chunks, transcoder = transcode(events)
+    cited = [a["url_citation"] for delta in deltas(chunks) for a in delta.get("annotations", ())]
+    assert [(each["start_index"], each["end_index"]) for each in cited] == [(2, 3), (3, 4)]
+    assert transcoder.diagnostics == {"annotation_dropped": 1}
+
+
+def test_what_stands_only_in_what_is_done_is_written() -> None:
+    part = {"type": "output_text", "text": "t", "annotations": [CITED], "logprobs": LOGPROBS}
+    for events in (
+        [CREATED, done({**MESSAGE, "content": [part]}), ended()],
+        [CREATED, string("output_text.done", part=0, text="t", logprobs=LOGPROBS),
+         done({**MESSAGE, "content": [part]}), ended()],
+        [{**ANSWER, "output": [{**MESSAGE, "content": [part]}], "status": "completed"}],
+    ):  # fmt: skip
+        chunks, transcoder = transcode(events)
+        text, cited = deltas(chunks)
+        assert text == {"content": "t"}
+        assert cited["annotations"][0]["url_citation"] == {k: v for k, v in CITED.items() if k != "type"}
+        assert chunks[1]["choices"][0]["logprobs"]["content"] == LOGPROBS
+        assert transcoder.diagnostics == {}
+
+
 def test_what_was_opened_and_comes_only_at_the_end() -> None:
     opened = added({**MESSAGE, "content": []})
     chunks, transcoder = transcode([CREATED, opened, ended(output=[MESSAGE])])
@@ -305,6 +342,7 @@ NESTED = {"type": "error", "error": {"type": "t", "code": "c", "message": "m", "
     [
         ([CREATED, NESTED, ended("failed", error={"code": "d", "message": "n"})], ("server_error", "d", "n")),
         ([CREATED, NESTED, ended("failed")], ("t", "c", "m")),
+        ([CREATED, NESTED, ended("failed", error={"code": "c", "message": "m"})], ("t", "c", "m")),
         ([CREATED, NESTED], ("t", "c", "m")),
         ([{"type": "error", "code": "c", "message": "m"}], ("server_error", "c", "m")),
         ([{"error": {"code": "c", "message": "m"}}], ("server_error", "c", "m")),

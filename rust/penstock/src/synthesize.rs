@@ -93,9 +93,12 @@ pub fn synthesize(response: &[u8], options: &SynthesizeOptions) -> Result<Synthe
     let (event, status) = terminal(view.status)?;
     let base = EmitterOptions::new(id, 0, "");
     let base = EmitterOptions { wire: options.wire, limits: options.limits, ..base };
-    let mut writing = Writing { emitter: Emitter::of_whole(base, &whole)?, options };
+    let mut writing = Writing { emitter: Emitter::of_whole(base, &whole)?, options, cut: Vec::new() };
     writing.emitter.start()?;
     each(view.output, |item| writing.item(item))?;
+    for (index, item) in std::mem::take(&mut writing.cut) {
+        writing.emitter.close_item_whole(index, &item, true)?;
+    }
     writing.emitter.finish_whole(event, status, &whole)?;
 
     let mut end = 0;
@@ -161,6 +164,8 @@ type Push = fn(&mut Emitter, usize, &[u8]) -> Result<(), Error>;
 struct Writing<'a> {
     emitter: Emitter,
     options: &'a SynthesizeOptions,
+    /// The items that are incomplete. They end last, as nothing is added behind an item that ended so.
+    cut: Vec<(usize, Vec<u8>)>,
 }
 
 impl Writing<'_> {
@@ -194,8 +199,11 @@ impl Writing<'_> {
         for slice in slices(&text, self.options.slice, self.options.unit) {
             push(&mut self.emitter, index, slice)?;
         }
-        let incomplete = decoded(view.status).as_deref() == Some(b"incomplete");
-        self.emitter.close_item_whole(index, item, incomplete)
+        if decoded(view.status).as_deref() == Some(b"incomplete") {
+            self.cut.push((index, item.to_vec()));
+            return Ok(());
+        }
+        self.emitter.close_item_whole(index, item, false)
     }
 
     /// Writes one part of an item; parts that nothing streams into come at once.

@@ -98,7 +98,8 @@ impl Emitter {
         let done = members.to_json();
         self.known_ids.insert(id.clone());
         let mut written = Item::new(kind, index, &id, Members::default(), &self.writer);
-        if members.get("status").is_some() {
+        // What a tool gave back is whole when it comes.
+        if kind != Kind::Other && members.get("status").is_some() {
             members.set("status", b"\"in_progress\"");
         }
         self.life.apply(&added);

@@ -52,6 +52,11 @@ impl Failure {
         }
     }
 
+    /// Whether both tell of the same error.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.code == other.code && self.message == other.message
+    }
+
     /// The `error` of a response: an object with `code` and `message`.
     pub(crate) fn to_response_error(&self) -> Vec<u8> {
         let mut out = vec![b'{'];

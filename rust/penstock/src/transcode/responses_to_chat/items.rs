@@ -1,6 +1,6 @@
 //! Items and their strings: what of them has been written, and what has to be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dialect::chat::elements;
 use crate::dialect::responses::{Channel, Item, Kind, Part, decoded, is_empty};
@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::event::{EventType, Field, Fields, index, string};
 use crate::json::{Cursor, push_number, push_string};
 use crate::limits::DEPTH_CEILING;
+use crate::transcode::citation::push_citation_from;
 use crate::transcode::rules;
 use crate::transcode::usage::{member, push_others};
 
@@ -20,6 +21,10 @@ pub(super) struct Slot {
     call: Option<(u64, bool)>,
     /// Bytes written of each string, by channel and part.
     written: BTreeMap<(u8, u64), usize>,
+    /// Of each part of text, how many characters of the completion stand before it.
+    starts: BTreeMap<u64, u64>,
+    /// Parts of which annotations were written.
+    cited: BTreeSet<u64>,
     done: bool,
 }
 
@@ -58,16 +63,23 @@ impl ResponsesToChat {
         };
         let place = self.place(fields, payload);
         let part = channel.list().and_then(|list| fields.value(payload, list.index())).and_then(index);
-        let text = text.decoded();
-        if whole {
-            return self.complete(place, channel, part.unwrap_or(0), &text);
-        }
+        let (text, part) = (text.decoded(), part.unwrap_or(0));
         let logprobs = fields.value(payload, Field::Logprobs).filter(|list| !is_empty(Some(list)));
-        self.write(place, channel, part.unwrap_or(0), &text, logprobs)
+        if whole {
+            return self.complete(place, channel, part, &text, logprobs);
+        }
+        self.write(place, channel, part, &text, logprobs)
     }
 
     /// Takes the whole of a string: what of it has not been written is.
-    fn complete(&mut self, place: u64, channel: Channel, part: u64, whole: &[u8]) -> Result<(), Error> {
+    fn complete(
+        &mut self,
+        place: u64,
+        channel: Channel,
+        part: u64,
+        whole: &[u8],
+        logprobs: Option<&[u8]>,
+    ) -> Result<(), Error> {
         let written = self.slot(place)?.written.get(&(channel as u8, part)).copied().unwrap_or(0);
         if written == whole.len() {
             return Ok(());
@@ -75,7 +87,7 @@ impl ResponsesToChat {
         if written > 0 {
             return self.breach(rules::DELTA_MISMATCH, None);
         }
-        self.write(place, channel, part, whole, None)
+        self.write(place, channel, part, whole, logprobs)
     }
 
     fn write(
@@ -97,7 +109,12 @@ impl ResponsesToChat {
             self.parts.take(1, 0)?;
         }
         match channel {
-            Channel::Text => self.chunks.text("content", piece, logprobs, &mut self.out),
+            Channel::Text => {
+                let before = self.characters;
+                self.slot(place)?.starts.entry(part).or_insert(before);
+                self.characters += characters(piece);
+                self.chunks.text("content", piece, logprobs, &mut self.out);
+            }
             Channel::Refusal => self.chunks.text("refusal", piece, None, &mut self.out),
             Channel::ReasoningText | Channel::SummaryText => {
                 if is_new && self.reasoned {
@@ -199,18 +216,12 @@ impl ResponsesToChat {
                 self.begin_call(place, kind, item)?;
                 let channel = kind_channel(kind);
                 let whole = decoded(view.string(channel)).unwrap_or_default();
-                self.complete(place, channel, 0, &whole)
+                self.complete(place, channel, 0, &whole, None)
             }
             Kind::Message | Kind::Reasoning => {
                 for list in [view.summary, view.content] {
                     for (number, part) in elements(list.unwrap_or_default()).enumerate() {
-                        let part = Part::read(part).unwrap_or_default();
-                        let Some(channel) = Channel::of_part(part.kind) else {
-                            self.diagnostics.note(rules::CONTENT_DROPPED);
-                            continue;
-                        };
-                        let whole = decoded(part.string(channel)).unwrap_or_default();
-                        self.complete(place, channel, number as u64, &whole)?;
+                        self.finish_part(place, number as u64, part)?;
                     }
                 }
                 self.add_encrypted(item);
@@ -218,6 +229,42 @@ impl ResponsesToChat {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Takes a part of a finished item.
+    fn finish_part(&mut self, place: u64, number: u64, part: &[u8]) -> Result<(), Error> {
+        let view = Part::read(part).unwrap_or_default();
+        let Some(channel) = Channel::of_part(view.kind) else {
+            self.diagnostics.note(rules::CONTENT_DROPPED);
+            return Ok(());
+        };
+        let whole = decoded(view.string(channel)).unwrap_or_default();
+        let logprobs = member(part, "logprobs").filter(|list| !is_empty(Some(list)));
+        self.complete(place, channel, number, &whole, logprobs)?;
+        if channel == Channel::Text && !self.slot(place)?.cited.contains(&number) {
+            for annotation in elements(view.annotations.unwrap_or_default()) {
+                self.annotate(place, number, annotation)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an annotation of a part; its place in the part becomes one in the completion.
+    pub(super) fn annotate(&mut self, place: u64, part: u64, annotation: &[u8]) -> Result<(), Error> {
+        let kind = member(annotation, "type").and_then(string);
+        if kind.is_none_or(|kind| kind.raw != b"url_citation") {
+            self.diagnostics.note(rules::ANNOTATION_DROPPED);
+            return Ok(());
+        }
+        let slot = self.slot(place)?;
+        slot.cited.insert(part);
+        let start = slot.starts.get(&part).copied().unwrap_or_default();
+        let mut citation = vec![b'{'];
+        push_citation_from(annotation, start, &mut citation);
+        citation.push(b'}');
+        let list = [b"[{\"type\":\"url_citation\",\"url_citation\":", &*citation, b"}]"].concat();
+        self.chunks.raw("annotations", &list, &mut self.out);
+        Ok(())
     }
 
     /// Encrypted reasoning that is a list of thinking blocks goes with the completion; no other has a form there.
@@ -238,6 +285,11 @@ impl ResponsesToChat {
             self.diagnostics.note(rules::REASONING_DROPPED);
         }
     }
+}
+
+/// How many characters WTF-8 text has.
+fn characters(text: &[u8]) -> u64 {
+    text.iter().filter(|byte| **byte & 0xc0 != 0x80).count() as u64
 }
 
 const fn kind_channel(kind: Kind) -> Channel {

@@ -26,7 +26,6 @@ use crate::error::Error;
 use crate::event::{EventType, Field, Fields, index, string};
 use crate::limits::{Limit, Limits};
 use crate::shape::Scanner;
-use crate::transcode::citation::push_citation;
 use crate::transcode::failure::Failure;
 use crate::transcode::{rules, usage};
 
@@ -76,6 +75,8 @@ pub(super) struct ResponsesToChat {
     parts: Meter,
     calls: u64,
     max_calls: Meter,
+    /// Characters of text written.
+    characters: u64,
     /// Reasoning has been written, so that more of it stands apart.
     reasoned: bool,
     diagnostics: Diagnostics,
@@ -93,6 +94,7 @@ impl ResponsesToChat {
             parts: Meter::new(Limit::Parts, limits.max_parts),
             calls: 0,
             max_calls: Meter::new(Limit::ToolCalls, limits.max_tool_calls),
+            characters: 0,
             reasoned: false,
             diagnostics: Diagnostics::new(options.strict),
             error: None,
@@ -162,8 +164,9 @@ impl ResponsesToChat {
             E::OutputItemAdded => self.add_item(fields, payload, false),
             E::OutputItemDone => self.add_item(fields, payload, true),
             E::OutputTextAnnotationAdded => {
-                self.annotate(value(Field::Annotation).unwrap_or_default());
-                Ok(())
+                let place = self.place(fields, payload);
+                let part = value(Field::ContentIndex).and_then(index).unwrap_or_default();
+                self.annotate(place, part, value(Field::Annotation).unwrap_or_default())
             }
             E::AudioDelta | E::AudioTranscriptDelta => {
                 let piece = fields.text(payload, Field::Delta).map(crate::json::RawStr::decoded);
@@ -204,19 +207,6 @@ impl ResponsesToChat {
         Ok(self.slots.entry(place).or_default())
     }
 
-    fn annotate(&mut self, annotation: &[u8]) {
-        let kind = usage::member(annotation, "type").and_then(string);
-        if kind.is_none_or(|kind| kind.raw != b"url_citation") {
-            self.diagnostics.note(rules::ANNOTATION_DROPPED);
-            return;
-        }
-        let mut citation = vec![b'{'];
-        push_citation(annotation, &mut citation);
-        citation.push(b'}');
-        let list = [b"[{\"type\":\"url_citation\",\"url_citation\":", &*citation, b"}]"].concat();
-        self.chunks.raw("annotations", &list, &mut self.out);
-    }
-
     /// Writes what of the final response has not been streamed, and ends the completion.
     fn end(&mut self, event: EventType, response: &[u8]) -> Result<(), Error> {
         self.chunks.learn(response);
@@ -231,7 +221,11 @@ impl ResponsesToChat {
         }
         if matches!(event, EventType::Failed | EventType::Cancelled) {
             let failure = match view.error.filter(|error| !is_empty(Some(error))) {
-                Some(error) => Failure::read(error),
+                // The event that came before may say more of the same.
+                Some(error) => {
+                    let told = Failure::read(error);
+                    self.error.take().filter(|before| before.is_like(&told)).unwrap_or(told)
+                }
                 None if event == EventType::Cancelled => {
                     Failure::new("cancelled", "the response was cancelled")
                 }
