@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import openai_harmony
@@ -246,6 +247,29 @@ def test_calls_may_stand_in_the_previous_response() -> None:
     items = [{"type": "custom_tool_call_output", "call_id": "c", "output": "sun"}]
     [message] = items_to_harmony(items, previous=previous)
     assert (message["name"], message["content"]) == ("functions.t", [{"type": "text", "text": "sun"}])
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([5], "input[0] is no object"),
+        ([{"type": "function_call", "name": "f", "arguments": ""}], "input[0].call_id is missing"),
+        ([{"type": "function_call", "call_id": "c", "name": "f"}], "input[0].arguments is missing"),
+        ([{"type": "function_call", "call_id": "c", "name": ["f"]}], "input[0].name is no string"),
+        ([{"type": "function_call_output", "output": ""}], "input[0].call_id is missing"),
+        ([{"role": "user", "content": 5}], "input[0].content is no list"),
+        ([{"role": "user", "content": ["x"]}], "input[0].content[0] is no object"),
+        ([{"type": "web_search_call", "action": "x"}], "input[0].action is no object"),
+        (
+            [{"type": "code_interpreter_call", "outputs": [{"type": "logs"}]}],
+            "input[0].outputs[0].logs is missing",
+        ),
+        ([{"type": "code_interpreter_call", "code": 5}], "input[0].code is no string"),
+    ],
+)
+def test_what_is_wrong_is_told(items: list[Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        items_to_harmony(items)
 
 
 @pytest.mark.parametrize(

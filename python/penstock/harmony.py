@@ -14,7 +14,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from penstock._penstock import Limits, _harmony_to_items
-from penstock.request_bodies.common import UnsupportedFieldError
+from penstock.request_bodies.common import UnsupportedFieldError, listed, mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -117,21 +117,18 @@ def items_to_harmony(
 
     Raises:
         UnsupportedFieldError: as `unsupported` says; also for the output of a call that is nowhere.
+        ValueError: an item has a value that the API does not allow.
     """
     if isinstance(items, str):
         return [_message("user", [_text(items)])]
     lose = unsupported or _refuse
-    given = [_plain(item) for item in items]
+    given = list(_each(items, "input"))
     tools = {
-        item["call_id"]: f"functions.{item['name']}"
-        for item in (*map(_plain, previous), *given)
-        if item.get("type") in CALLS
+        text(item, "call_id", path): f"functions.{text(item, 'name', path)}"
+        for path, item in (*_each(previous, "previous"), *given)
+        if item.get("type") in tuple(CALLS)
     }
-    return [
-        message
-        for place, item in enumerate(given)
-        for message in _messages(item, f"input[{place}]", tools, lose)
-    ]
+    return [message for path, item in given for message in _messages(item, path, tools, lose)]
 
 
 CALLS: Final = {"function_call": "arguments", "custom_tool_call": "input"}
@@ -154,13 +151,15 @@ def _refuse(path: str) -> None:
     raise UnsupportedFieldError(path)
 
 
-def _plain(item: Any) -> Mapping[str, Any]:
-    """Return an item as a dict."""
-    return item if isinstance(item, dict) else item.model_dump()
+def _each(values: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Return the path and the members of each object of a list; the openai package has objects of its own."""
+    for place, value in enumerate(values or ()):
+        dump = getattr(value, "model_dump", None)
+        yield f"{path}[{place}]", mapping(dump() if dump else value, f"{path}[{place}]")
 
 
-def _text(text: str) -> Json:
-    return {"type": "text", "text": text}
+def _text(said: str) -> Json:
+    return {"type": "text", "text": said}
 
 
 def _message(role: str, content: list[Json], **members: str) -> Json:
@@ -174,13 +173,13 @@ def _messages(item: Mapping[str, Any], path: str, tools: Mapping[str, str], lose
         yield from _said(item, path, lose)
     elif kind == "reasoning":
         yield from _thought(item, path, lose)
-    elif kind in CALLS:
-        content = [_text(item[CALLS[kind]])]
+    elif kind in tuple(CALLS):
+        content = [_text(text(item, CALLS[kind], path))]
         members = {"content_type": CONSTRAINED} if kind == "function_call" else {}
-        recipient = f"functions.{item['name']}"
+        recipient = f"functions.{text(item, 'name', path)}"
         yield _message("assistant", content, channel="commentary", recipient=recipient, **members)
     elif kind in OUTPUTS:
-        if tool := tools.get(item["call_id"]):
+        if tool := tools.get(text(item, "call_id", path)):
             content = _parts(item.get("output"), f"{path}.output", lose)
             yield _message("tool", content, name=tool, recipient="assistant", channel="commentary")
         else:
@@ -219,8 +218,8 @@ def _thought(item: Mapping[str, Any], path: str, lose: Lose) -> Iterator[Json]:
 
 
 def _browsed(item: Mapping[str, Any], path: str, lose: Lose) -> Iterator[Json]:
-    action = item.get("action") or {}
-    if action.get("type") not in BROWSER:
+    action = mapping(item.get("action"), f"{path}.action")
+    if action.get("type") not in tuple(BROWSER):
         lose(f"{path}.action")
         return
     recipient, names = BROWSER[action["type"]]
@@ -230,14 +229,14 @@ def _browsed(item: Mapping[str, Any], path: str, lose: Lose) -> Iterator[Json]:
 
 
 def _run(item: Mapping[str, Any], path: str, lose: Lose) -> Iterator[Json]:
-    content = [_text(item.get("code") or "")]
+    content = [_text(text(item, "code", path) if item.get("code") else "")]
     yield _message("assistant", content, channel="analysis", recipient="python", content_type="code")
     logs = []
-    for place, output in enumerate(item.get("outputs") or ()):
+    for place, output in _each(listed(item.get("outputs"), f"{path}.outputs"), f"{path}.outputs"):
         if output.get("type") == "logs":
-            logs.append(_text(output["logs"]))
+            logs.append(_text(text(output, "logs", place)))
         else:
-            lose(f"{path}.outputs[{place}]")
+            lose(place)
     if logs:
         yield _message("tool", logs, name="python", recipient="assistant", channel="analysis")
 
@@ -247,10 +246,10 @@ def _parts(content: Any, path: str, lose: Lose) -> list[Json]:
     if isinstance(content, str):
         return [_text(content)]
     texts = []
-    for place, part in enumerate(content or ()):
-        text = part.get("refusal") if part.get("type") == "refusal" else part.get("text")
-        if isinstance(text, str):
-            texts.append(_text(text))
+    for place, part in _each(listed(content, path), path):
+        said = part.get("refusal") if part.get("type") == "refusal" else part.get("text")
+        if isinstance(said, str):
+            texts.append(_text(said))
         else:
-            lose(f"{path}[{place}]")
+            lose(place)
     return texts
