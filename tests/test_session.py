@@ -990,6 +990,15 @@ def test_a_header_is_sent_once_however_it_is_spelt() -> None:
     assert talk._pool._target.headers == {"authorization": "Bearer another", "x-a": "2"}
 
 
+@pytest.mark.parametrize(("name", "error"), [(5, TypeError), (b"a", TypeError), ("\ud800", ValueError)])
+def test_a_lane_has_a_name_that_comes_back(name: Any, error: type[Exception]) -> None:
+    talk = ResponsesSession("https://x", None, "m")
+    for make in talk.create, talk.say:
+        with pytest.raises(error):
+            make("one", stream_id=name)
+    assert talk.conversation == []
+
+
 @pytest.mark.parametrize("given", [{"role": "user", "content": "one"}, b"one", bytearray(b"one")])
 def test_an_input_is_text_or_a_list(given: Any) -> None:
     talk = ResponsesSession("https://x", None, "m")

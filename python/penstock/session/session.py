@@ -150,16 +150,16 @@ class ResponsesSession:
         Nothing is sent before it is iterated. `params` are members of this request alone. Raises `ValueError`
         for those that the session decides, `TypeError` for an input that is neither text nor a list.
         """
-        return Turn(self, _items(input), self._with(params), stream_id)
+        return Turn(self, _items(input), self._with(params), _lane(stream_id))
 
     def say(self, input: str | Sequence[Any], *, stream_id: str | None = None, **params: Any) -> Turn:
         """A turn that answers the conversation with these new items behind it.
 
         They become part of `conversation` at once, the answer when it is complete.
         """
-        settings = self._with(params)
+        settings, lane = self._with(params), _lane(stream_id)
         self.conversation += _items(input)
-        return Turn(self, self.conversation, settings, stream_id, grows=True)
+        return Turn(self, self.conversation, settings, lane, grows=True)
 
     def _with(self, params: Mapping[str, Any]) -> dict[str, Any]:
         if not _OWN.isdisjoint(params):
@@ -351,6 +351,15 @@ def _output(flight: Flight) -> list[Any]:
     """What the model said, made anew: of the conversation's items each is its owner's to edit."""
     output = (flight.accumulator.snapshot() or {}).get("output")
     return output if isinstance(output, list) else []
+
+
+def _lane(name: str | None) -> str | None:
+    """Refuse a lane that its events could not be known by."""
+    if name is not None:
+        if not isinstance(name, str):
+            raise TypeError(f"stream_id must be a str, not {type(name).__name__}")
+        name.encode()  # a lone surrogate does not come back as it went: UnicodeEncodeError, a ValueError
+    return name
 
 
 def _items(given: str | Sequence[Any]) -> list[Any]:
