@@ -461,6 +461,16 @@ async def test_calls_may_have_bad_arguments(client: Client) -> None:
             json.loads(call["arguments"])
 
 
+async def test_only_a_get_is_an_upgrade(server: ReplayServer) -> None:
+    headers = {"upgrade": "websocket", "connection": "upgrade", "sec-websocket-version": "13"}
+    headers["sec-websocket-key"] = "dGhlIHNhbXBsZSBub25jZQ=="
+    async with httpx.AsyncClient(headers=headers, trust_env=False) as client:
+        body = {"model": "replay-text", "input": "Hello"}
+        answer = await client.post(f"{server.base_url}/responses", json=body)
+    assert (answer.status_code, answer.json()["status"]) == (200, "completed")
+    assert server.stats.websockets == 0
+
+
 @pytest.mark.parametrize(
     ("fault", "status"), [("no-websocket", 426), ("status=401", 401), ("status=503", 503)]
 )

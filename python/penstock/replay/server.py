@@ -178,7 +178,8 @@ class ReplayServer:
             raise HttpError(
                 404, f"Unknown request URL: {request.method} {request.path[:200]}.", code="unknown_url"
             )
-        if route is RESPONSES and "websocket" in request.headers.get("upgrade", "").lower():
+        upgrade = request.method == "GET" and "websocket" in request.headers.get("upgrade", "").lower()
+        if route is RESPONSES and upgrade:
             await self._talk(connection, request, answer)
             return
         allowed = ("POST",) if isinstance(route, Dialect) else ("GET", "HEAD")
