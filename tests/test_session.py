@@ -874,6 +874,13 @@ async def test_what_goes_wrong_over_http(
         assert turn.figures.attempts == 1 + retried
 
 
+async def test_turns_that_are_over_are_not_kept(server: ReplayServer) -> None:
+    async with session(server, transport="http") as talk:
+        for number in range(5):
+            await talk.create(f"{number}", stream_id=f"lane {number}").final()
+        assert len(talk._turns) == 1
+
+
 async def test_lanes_over_http_are_requests_side_by_side(server: ReplayServer, client: Any) -> None:
     async with session(server, transport="http", client=client, model="replay-echo+rate=100") as talk:
         turns = [talk.create(lane, stream_id=lane) for lane in ("a", "b", "c")]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from penstock.errors import DecodeError, LimitExceeded
 from penstock.session.calls import calls_of
-from penstock.session.chain import Asked, Chains, Plan
+from penstock.session.chain import MAX_LINKS, Asked, Chains, Plan
 from penstock.session.codec import dump
 from penstock.session.matching import following, following_pipecat
 
@@ -221,6 +221,17 @@ def test_a_lane_continues_what_it_shares_most_with() -> None:
     made.extend("b", "resp_3", Asked.of([USER], SETTINGS), output=[said("fine")], connection=None)
     assert plan_of(made, [USER, ANSWER, USER], SETTINGS, "b", CONNECTION).previous_response_id == "resp_3"
     assert plan_of(made, [USER, ANSWER, USER], SETTINGS, None, CONNECTION).previous_response_id == "resp_1"
+
+
+def test_lanes_without_end_leave_nothing_behind() -> None:
+    made = Chains()
+    for number in range(MAX_LINKS + 9):
+        asked = Asked.of([user := {"role": "user", "content": str(number)}], SETTINGS)
+        made.extend(f"lane {number}", f"resp_{number}", asked, output=[], connection=None)
+        made.extend("always", f"always_{number}", asked, output=[], connection=None)
+        assert plan_of(made, [user, MORE], SETTINGS, None, None).incremental
+    assert len(made._links) == MAX_LINKS
+    assert not plan_of(made, [{"role": "user", "content": "0"}, MORE], SETTINGS, None, None).incremental
 
 
 def test_an_edit_of_what_was_sent_is_noticed() -> None:

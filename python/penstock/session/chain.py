@@ -46,6 +46,9 @@ _CLOSENESS: Final[tuple[Reason, ...]] = (
 )  # fmt: skip
 """Reasons not to continue, from far off to nearly: the nearest miss is the one to tell."""
 
+MAX_LINKS: Final = 64
+"""Responses that are remembered; servers take 32 lanes, but over HTTP every request may be one of its own."""
+
 
 class Plan(NamedTuple):
     """What a request sends.
@@ -116,7 +119,7 @@ class Link(NamedTuple):
 
 
 class Chains:
-    """The latest response of each lane.
+    """The latest response of each lane, of so many lanes as were used last.
 
     Args:
         compat: ``"pipecat"`` for its rules of what continues what; None for those of `matching`, which also
@@ -183,6 +186,9 @@ class Chains:
         It is kept by the connection, stored where that is None, or by nobody.
         """
         lapsed: Reason | None = None if kept else "not_kept"
+        self._links.pop(lane, None)
+        while len(self._links) >= MAX_LINKS:
+            del self._links[next(iter(self._links))]
         self._links[lane] = Link(response_id, asked, output, connection, lapsed)
 
     def forget(self, response_id: str) -> None:

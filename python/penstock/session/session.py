@@ -250,6 +250,7 @@ class ResponsesSession:
             if before._busy:
                 raise ConcurrencyError("another task is waiting for a turn in this lane: use a stream_id")
             await before.cancel()
+        self._turns = {lane: other for lane, other in self._turns.items() if not other.over}
         self._turns[turn.lane] = turn
 
     async def _send(self, turn: Turn, connection: Connection, lane: str | None) -> None:
