@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openai_streams import RECORDINGS, sse
 
 from penstock import Decoder, Finding, LimitExceeded, Limits, ResponseEmitter, lint
@@ -77,6 +79,9 @@ def test_a_legal_stream_in_every_form() -> None:
         stream.decode().encode(),
         lines,
         [lines[:100], lines[100:]],
+        [b"", b" ", b"\n", lines],
+        b"\xef\xbb\xbf" + lines,
+        [b"\n"] * 100 + [stream],
         [stream[place : place + 7] for place in range(0, len(stream), 7)],
         Decoder().feed(stream),
         [json.dumps(event) for event in events],
@@ -359,6 +364,46 @@ def test_defects_of_the_originals(defect: Callable[[Events], Events], expected: 
 
 def test_a_late_reasoning_item_is_for_strict_readers() -> None:
     assert set(codes(late_reasoning(legal()), strict=True)) == {"PS210"}
+
+
+NO_OBJECTS: list[tuple[Callable[[Events], Any], Any]] = [
+    (lambda events: events[where(events, "item.added", 1)]["item"], "content"),
+    (lambda events: events[where(events, "item.done", 1)]["item"], "content"),
+    (lambda events: events[where(events, "item.done", 0)]["item"], "summary"),
+]
+
+
+@pytest.mark.parametrize(("holder", "key"), NO_OBJECTS)
+def test_parts_that_are_no_objects(holder: Callable[[Events], Any], key: str) -> None:
+    events = legal()
+    holder(events)[key] = [1]
+    assert codes(events) == ["PS406"]
+
+
+@pytest.mark.parametrize("output", [5, "x", {"a": 1}])
+def test_output_that_is_no_list(output: Any) -> None:
+    events = legal()
+    events[-1]["response"]["output"] = output
+    assert codes(events) == ["PS406"]
+
+
+@given(st.data())
+def test_whatever_comes_is_a_finding(data: st.DataObject) -> None:
+    events = legal()
+    values = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+        lambda inner: (
+            st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["type", "id", "text"]), inner)
+        ),
+    )
+    for _ in range(data.draw(st.integers(1, 3))):
+        holder = data.draw(st.sampled_from(events))
+        for key in ("item", "part", "response"):
+            if isinstance(holder.get(key), dict) and data.draw(st.booleans()):
+                holder = holder[key]
+        holder[data.draw(st.sampled_from(sorted(holder)))] = data.draw(values)
+    for finding in lint(events, strict=True):
+        assert str(finding).startswith(f"{finding.code} event ")
 
 
 def test_annotations_that_never_streamed_are_for_strict_readers() -> None:

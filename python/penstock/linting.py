@@ -5,12 +5,14 @@ The rules and the reading are the core's; this module tells the framings apart a
 
 from __future__ import annotations
 
+import codecs
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from penstock._penstock import Event, Limits, _Linter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     Piece = bytes | bytearray | memoryview | Event | str | dict[str, Any]
     Source = Piece | Iterable[Piece]
@@ -19,6 +21,10 @@ __all__ = ["Finding", "lint"]
 
 WHOLE: Final = (bytes, bytearray, memoryview, str, dict, Event)
 """What is a stream, or an event of one, by itself."""
+
+
+BLANK_PIECES: Final = 64
+"""How many pieces of nothing but white space may stand before what tells the framing."""
 
 
 class Finding(NamedTuple):
@@ -66,18 +72,28 @@ def lint(
         ValueError: `ignore` names no rule.
     """
     names = [ignore] if isinstance(ignore, str) else list(ignore)
-    pieces: Iterable[Piece] = [source] if isinstance(source, WHOLE) else source
-    linter: _Linter | None = None
-    for piece in pieces:
-        if linter is None:
-            linter = _Linter(framing=_framing(piece), strict=strict, ignore=names, limits=limits)
+    pieces: Iterator[Piece] = iter([source] if isinstance(source, WHOLE) else source)
+    # White space tells nothing yet; who sends no more than that is read as an event stream.
+    first: list[Piece] = []
+    framing = None
+    for piece in islice(pieces, BLANK_PIECES):
+        first.append(piece)
+        if framing := _framing(piece):
+            break
+    linter = _Linter(framing=framing or "sse", strict=strict, ignore=names, limits=limits)
+    for piece in chain(first, pieces):
         linter.feed(piece)
-    linter = linter or _Linter(strict=strict, ignore=names, limits=limits)
     return [Finding(*row) for row in linter.finish()]
 
 
-def _framing(piece: Piece) -> Literal["sse", "ndjson"]:
+def _framing(piece: Piece) -> Literal["sse", "ndjson"] | None:
     """How a stream that begins with this is framed: no line of an event stream begins with a brace."""
     if not isinstance(piece, (bytes, bytearray, memoryview)):
         return "sse"
-    return "ndjson" if bytes(piece[:64]).lstrip()[:1] == b"{" else "sse"
+    match bytes(piece[:64]).removeprefix(codecs.BOM_UTF8).lstrip()[:1]:
+        case b"":
+            return None
+        case b"{":
+            return "ndjson"
+        case _:
+            return "sse"

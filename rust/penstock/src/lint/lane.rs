@@ -216,12 +216,12 @@ impl Lane {
             Step::Terminal(terminal) => self.check_terminal(terminal, lawful, event, report)?,
             Step::ItemAdded => {
                 if let (Some(item), Some(raw)) = (&item, object(Field::Item)) {
-                    self.add_item(&mv, item, raw, event, report)?;
+                    self.add_item(&mv, item, raw, event, report);
                 }
             }
             Step::ItemDone => {
                 if let (Some(item), Some(raw)) = (&item, object(Field::Item)) {
-                    self.finish_item(&mv, item, raw, breach, event, report)?;
+                    self.finish_item(&mv, item, raw, breach, event, report);
                 }
             }
             Step::PartAdded(list) => {
@@ -274,14 +274,7 @@ impl Lane {
         Ok(())
     }
 
-    fn add_item(
-        &mut self,
-        mv: &Move,
-        item: &Item<'_>,
-        raw: &[u8],
-        event: &Event<'_>,
-        report: &mut Report,
-    ) -> Result<(), Error> {
+    fn add_item(&mut self, mv: &Move, item: &Item<'_>, raw: &[u8], event: &Event<'_>, report: &mut Report) {
         let id = decoded(item.id).unwrap_or_default();
         if id.is_empty() {
             if mv.kind != Kind::Other {
@@ -292,8 +285,10 @@ impl Lane {
         } else {
             report.add(Rule::DuplicateItemId, event);
         }
-        if is_prefilled(mv.kind, raw)? {
-            report.add(Rule::ItemPrefilled, event);
+        match is_prefilled(mv.kind, raw) {
+            Ok(false) => {}
+            Ok(true) => report.add(Rule::ItemPrefilled, event),
+            Err(_) => report.add(Rule::MissingField, event),
         }
         let exclusive = is_exclusive(mv.kind);
         if self.life.open() > 0 && (exclusive || self.exclusive > 0) {
@@ -305,7 +300,6 @@ impl Lane {
         if let Some(before) = self.items.insert(mv.item, text) {
             self.held = self.held.saturating_sub(before.held() as u64);
         }
-        Ok(())
     }
 
     fn finish_item(
@@ -316,12 +310,12 @@ impl Lane {
         breach: Option<Rule>,
         event: &Event<'_>,
         report: &mut Report,
-    ) -> Result<(), Error> {
+    ) {
         let id = decoded(item.id).unwrap_or_default();
         if self.life.item(mv.item).is_some_and(|item| !item.is_done() && is_exclusive(item.kind())) {
             self.exclusive = self.exclusive.saturating_sub(1);
         }
-        let Some(text) = self.items.obtain(mv.item, ItemText::default) else { return Ok(()) };
+        let Some(text) = self.items.obtain(mv.item, ItemText::default) else { return };
         if *id != *text.id && !text.id.is_empty() {
             report.add(Rule::ItemIdChanged, event);
         }
@@ -334,11 +328,12 @@ impl Lane {
             Some(Rule::StringNotDone | Rule::InputNotDone) => text.is_begun(),
             Some(_) => false,
         };
-        if comparable && !text.agrees_with(item, mv.kind)? {
-            report.add(Rule::ItemMismatch, event);
+        match text.agrees_with(item, mv.kind) {
+            Ok(agrees) if agrees || !comparable => {}
+            Ok(_) => report.add(Rule::ItemMismatch, event),
+            Err(_) => report.add(Rule::MissingField, event),
         }
-        text.digest = Some(digest(raw)?);
-        Ok(())
+        text.digest = digest(raw).ok();
     }
 
     fn settle(

@@ -92,7 +92,10 @@ impl Lane {
         }
         let mut found = Vec::new();
         let output = response.output.unwrap_or_default();
-        elements(output, |item| found.push(digest(output.get(item).unwrap_or_default()).ok()))?;
+        if elements(output, |item| found.push(digest(output.get(item).unwrap_or_default()).ok())).is_err() {
+            report.add(Rule::MissingField, event);
+            return Ok(());
+        }
         // Items that are not done, or were never added, have been told of.
         if self.items.iter().any(|(_, item)| item.digest.is_none()) {
             return Ok(());
