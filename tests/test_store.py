@@ -263,6 +263,22 @@ async def test_no_spelling_leads_to_another_tenant(
     assert await store.load_turn(yours, mine_id) is None
 
 
+@pytest.mark.parametrize("name", [5, b"r1", None])
+async def test_an_id_is_a_str(store: ConversationStore, name: Any) -> None:
+    await say(store, "r1")
+    calls: list[Awaitable[object]] = [
+        store.load_history(ME, name),
+        store.load_turn(ME, name),
+        store.delete(ME, name),
+    ]
+    if name is not None:
+        calls.append(say(store, "r2", name))
+    for call in calls:
+        with pytest.raises(TypeError, match="a response id must be a str"):
+            await call
+    assert await names(store, "r1", "r2") == "r1"
+
+
 @pytest.mark.parametrize(("tenant", "error"), [("", ValueError), (None, TypeError), (b"a", TypeError)])
 async def test_there_is_no_call_without_a_tenant(
     store: ConversationStore, tenant: Any, error: type[Exception]

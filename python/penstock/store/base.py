@@ -144,10 +144,22 @@ def check_tenant(tenant: str) -> str:
 
 
 def check_parent(response_id: str | None) -> str | None:
-    """Refuse an id that no stored response can have; clients may send anything."""
-    if response_id is not None and not is_unicode(response_id):
+    """Refuse an id that no stored response can have."""
+    return None if response_id is None else check_id(response_id)
+
+
+def check_id(response_id: str) -> str:
+    """Refuse an id that no stored response can have."""
+    if not is_id(response_id):
         raise PreviousResponseNotFound("no stored response has this id")
     return response_id
+
+
+def is_id(response_id: str) -> bool:
+    """Whether a stored response can have this id; clients may send anything that JSON has for a string."""
+    if not isinstance(response_id, str):
+        raise TypeError(f"a response id must be a str, not {type(response_id).__name__}")
+    return is_unicode(response_id)
 
 
 def cut(items: Items, max_items: int | None, max_bytes: int | None) -> Items:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from penstock._penstock import Bounds, Items, _Conversations
 from penstock.errors import PreviousResponseNotFound
-from penstock.store.base import StoreBase, Turn, check_parent, check_tenant, cut, is_unicode
+from penstock.store.base import StoreBase, Turn, check_id, check_parent, check_tenant, cut, is_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,7 @@ class ConnectionStore(StoreBase):
     ) -> Items:
         """See `ConversationStore`."""
         check_tenant(tenant)
-        check_parent(response_id)
+        check_id(response_id)
         try:
             items = self._local.history(tenant, response_id, self._now())
         except PreviousResponseNotFound:
@@ -97,7 +97,7 @@ class ConnectionStore(StoreBase):
     def forget(self, tenant: str, response_id: str) -> bool:
         """Forget an unstored turn, as servers do after a request that continued it has failed."""
         check_tenant(tenant)
-        return is_unicode(response_id) and self._local.delete(tenant, response_id, self._now())
+        return is_id(response_id) and self._local.delete(tenant, response_id, self._now())
 
     async def expire(self) -> int:
         """See `ConversationStore`."""
@@ -109,7 +109,7 @@ class ConnectionStore(StoreBase):
 
     def is_local(self, tenant: str, response_id: str | None) -> bool:
         """Whether a turn is kept on this connection alone."""
-        if response_id is None or not is_unicode(response_id):
+        if response_id is None or not is_id(response_id):
             return False
         return self._local.has(tenant, response_id, self._now())
 

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from penstock._penstock import Bounds, Items, _Conversations
-from penstock.store.base import StoreBase, Turn, check_parent, check_tenant, cut, is_unicode
+from penstock.store.base import StoreBase, Turn, check_id, check_parent, check_tenant, cut, is_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,19 +49,19 @@ class MemoryStore(StoreBase):
     ) -> Items:
         """See `ConversationStore`."""
         check_tenant(tenant)
-        check_parent(response_id)
+        check_id(response_id)
         return cut(self._core.history(tenant, response_id, self._now()), max_items, max_bytes)
 
     async def load_turn(self, tenant: str, response_id: str) -> Turn | None:
         """See `ConversationStore`."""
         check_tenant(tenant)
-        row = self._core.turn(tenant, response_id, self._now()) if is_unicode(response_id) else None
+        row = self._core.turn(tenant, response_id, self._now()) if is_id(response_id) else None
         return None if row is None else Turn(response_id, *row)
 
     async def delete(self, tenant: str, response_id: str) -> bool:
         """See `ConversationStore`."""
         check_tenant(tenant)
-        return is_unicode(response_id) and self._core.delete(tenant, response_id, self._now())
+        return is_id(response_id) and self._core.delete(tenant, response_id, self._now())
 
     async def expire(self) -> int:
         """See `ConversationStore`."""

@@ -16,7 +16,7 @@ from redis.exceptions import NoScriptError, RedisClusterException, RedisError, R
 from penstock._penstock import Bounds, Items, _read_turn
 from penstock.errors import LimitExceeded, PreviousResponseNotFound, StoreUnavailable, TurnConflict
 from penstock.store import scripts
-from penstock.store.base import StoreBase, Turn, check_parent, check_tenant, cut, is_unicode
+from penstock.store.base import StoreBase, Turn, check_id, check_parent, check_tenant, cut, is_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -165,7 +165,7 @@ class RedisStore(StoreBase):
     ) -> Items:
         """See `ConversationStore`."""
         check_tenant(tenant)
-        check_parent(response_id)
+        check_id(response_id)
         items = await self._items(tenant, response_id)
         bounds = self._bounds
         items = items.trim(max_items=bounds.max_history_items, max_bytes=bounds.max_history_bytes)
@@ -174,7 +174,7 @@ class RedisStore(StoreBase):
     async def load_turn(self, tenant: str, response_id: str) -> Turn | None:
         """See `ConversationStore`."""
         check_tenant(tenant)
-        if not is_unicode(response_id):
+        if not is_id(response_id):
             return None
         outcome, *row = await self._run(scripts.TURN, tenant, response_id)
         if outcome == b"missing":
@@ -186,7 +186,7 @@ class RedisStore(StoreBase):
     async def delete(self, tenant: str, response_id: str) -> bool:
         """See `ConversationStore`."""
         check_tenant(tenant)
-        if not is_unicode(response_id):
+        if not is_id(response_id):
             return False
         (outcome,) = await self._run(scripts.DELETE, tenant, response_id)
         return bool(outcome == b"found")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from penstock._penstock import Bounds, Items, _read_turn
 from penstock.errors import PreviousResponseNotFound, StoreUnavailable
-from penstock.store.base import StoreBase, Turn, check_parent, check_tenant, cut, is_unicode
+from penstock.store.base import StoreBase, Turn, check_id, check_parent, check_tenant, cut, is_id
 from penstock.store.tables import Tables
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class SQLiteStore(StoreBase):
     ) -> Items:
         """See `ConversationStore`."""
         check_tenant(tenant)
-        check_parent(response_id)
+        check_id(response_id)
         items = await self._call(lambda tables, now: tables.history(tenant, response_id, now))
         if items is None:
             raise PreviousResponseNotFound("no stored response has this id")
@@ -87,14 +87,14 @@ class SQLiteStore(StoreBase):
     async def load_turn(self, tenant: str, response_id: str) -> Turn | None:
         """See `ConversationStore`."""
         check_tenant(tenant)
-        if not is_unicode(response_id):
+        if not is_id(response_id):
             return None
         return await self._call(lambda tables, now: tables.turn(tenant, response_id, now))
 
     async def delete(self, tenant: str, response_id: str) -> bool:
         """See `ConversationStore`."""
         check_tenant(tenant)
-        if not is_unicode(response_id):
+        if not is_id(response_id):
             return False
         return await self._call(lambda tables, now: tables.delete(tenant, response_id, now), writes=True)
 
