@@ -21,8 +21,8 @@ from penstock.replay import ReplayServer
 from penstock.session import ResponsesSession
 from penstock.session.codec import dump
 from penstock.session.failures import ConnectionGone
+from penstock.session.flight import Flight
 from penstock.session.link import Connection
-from penstock.session.machine import Flight
 from penstock.session.over_http import HttpTransport
 from penstock.session.over_websocket import WebSocketTransport
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from penstock import Event, Limits
 from penstock.errors import LimitExceeded, OutcomeUnknown, ResponseError
-from penstock.session import machine as module
+from penstock.session import flight as module
 from penstock.session.failures import error_of, failure_of
-from penstock.session.machine import MAX_RETIRED, TERMINALS, Flight, Machine
+from penstock.session.flight import Flight
+from penstock.session.machine import MAX_RETIRED, TERMINALS, Machine
 
 JSON = dict[str, Any]
 
@@ -458,6 +459,25 @@ def test_events_that_nobody_takes_are_bounded(monkeypatch: pytest.MonkeyPatch) -
     assert len(flight.events) == 3
     assert isinstance(flight.error, LimitExceeded)
     assert (flight.error.limit, flight.error.value) == ("waiting_events", 4)
+
+
+def test_and_so_are_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But whoever keeps up with what comes may have as much of it as there is."""
+    size = len(delta().data)
+    monkeypatch.setattr(module, "MAX_WAITING_BYTES", 3 * size)
+    machine = Machine()
+    flight = machine.begin(None)
+    feed(machine, response("created"))
+    for _ in range(20):
+        feed(machine, delta(), delta(), delta())
+        assert flight.error is None
+        taken = [flight.take() for _ in range(len(flight.events))]
+        assert flight.waiting == 0
+        assert len(taken) >= 3
+    feed(machine, *(delta() for _ in range(9)))
+    assert len(flight.events) == 4
+    assert isinstance(flight.error, LimitExceeded)
+    assert (flight.error.limit, flight.error.value) == ("waiting_bytes", 4 * size)
 
 
 def test_what_is_remembered_is_bounded() -> None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from penstock.errors import PenstockError
 from penstock.session.failures import ConnectionGone
-from penstock.session.machine import Flight, Machine
+from penstock.session.flight import Flight
+from penstock.session.machine import Machine
 from penstock.stream_core import DRAIN_SECONDS
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Whose event is it, and is the response over: the client's state of one connection, without sockets.
 
-Messages go in by `Machine.receive`, and what they mean stands in the `Flight` they belong to; messages to
+Messages go in by `Machine.receive`, and what they mean stands in the `flight` they belong to; messages to
 send come out of `Machine.outbox`. The rules:
 
 - A flight ends with exactly one terminal event or one error. What comes for it afterwards is dropped.
@@ -17,16 +17,17 @@ send come out of `Machine.outbox`. The rules:
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
-from penstock._penstock import Event, Limits, ResponseAccumulator
-from penstock.errors import LimitExceeded, OutcomeUnknown, PenstockError, ResponseError
+from penstock._penstock import Event, Limits
+from penstock.errors import OutcomeUnknown, PenstockError, ResponseError
 from penstock.session.failures import CONNECTION_LIMIT, error_of
+from penstock.session.flight import Flight, accumulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["MAX_WAITING_EVENTS", "PRELUDE", "TERMINALS", "Flight", "Machine"]
+__all__ = ["PRELUDE", "TERMINALS", "Machine"]
 
 PRELUDE: Final = frozenset({"response.created", "response.queued", "response.in_progress"})
 """What says that a response began, and nothing of what is in it."""
@@ -34,9 +35,6 @@ PRELUDE: Final = frozenset({"response.created", "response.queued", "response.in_
 TERMINALS: Final = frozenset(
     {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
 )
-
-MAX_WAITING_EVENTS: Final = 65_536
-"""Events of one flight that nobody takes, while another lane of its connection is read."""
 
 MAX_RETIRED: Final = 1_024
 """Ids of responses and items that are over, by which late events are known."""
@@ -48,69 +46,6 @@ _NAMELESS: Final = frozenset({"", "__fake_id__"})
 
 _NO_TYPE: Final = "message"
 """What an event is taken for whose payload names no type, or is no JSON object."""
-
-State = Literal["waiting", "streaming", "succeeding", "over"]
-
-
-class Flight:
-    """One request that was sent, and what has come of it.
-
-    Attributes:
-        lane: its `stream_id`; None without one.
-        response_id: of the response under way, known since its `response.created`.
-        events: what has come and was not taken.
-        terminal: the type of the terminal event that ended it; None where none did.
-        error: what ended it instead, or ended it for the one who waits for it.
-        closed: whether nothing comes any more for the one who waits; the wire may know better.
-        steered: responses and inputs before the one under way: each steer makes another of it.
-    """
-
-    __slots__ = (
-        "_items",
-        "_sequence",
-        "_state",
-        "accumulator",
-        "cancelled",
-        "closed",
-        "drain_until",
-        "error",
-        "events",
-        "lane",
-        "response_id",
-        "steered",
-        "steers",
-        "terminal",
-    )
-
-    def __init__(self, lane: str | None, limits: Limits) -> None:
-        self.lane = lane
-        self.response_id: str | None = None
-        self.events: deque[Event] = deque()
-        self.accumulator = _accumulator(lane, limits)
-        self.terminal: str | None = None
-        self.error: PenstockError | None = None
-        self.closed = False
-        self.cancelled = False
-        self.drain_until: float | None = None  # the moment at which whoever drains it gives up
-        self.steered: list[Any] = []
-        self.steers: list[Any] = []  # inputs of steers that were sent and not committed, refused or put off
-        self._state: State = "waiting"
-        self._sequence: int | None = None
-        self._items: set[str] = set()
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing of it is on the wire any more."""
-        return self._state == "over"
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to take, or nothing to wait for."""
-        return bool(self.events) or self.closed
-
-    def _close(self, error: PenstockError | None = None) -> None:
-        if not self.closed:
-            self.closed, self.error = True, error
 
 
 class Machine:
@@ -159,7 +94,7 @@ class Machine:
             flight.cancelled = self._suspicious = True
             self._retire(flight)
             self._send_cancel(flight)
-        flight.events.clear()
+        flight._clear()
         flight._close()
 
     def steer(self, flight: Flight, items: Any) -> None:
@@ -283,9 +218,9 @@ class Machine:
             output = (flight.accumulator.snapshot() or {}).get("output", [])
             flight.steered += [*output, *(item for items in flight.steers for item in items)]
             flight.steers.clear()
-            flight.accumulator = _accumulator(flight.lane, self._limits)
+            flight.accumulator = accumulator(flight.lane, self._limits)
         elif self._is_doubtful(flight):
-            flight.events.clear()
+            flight._clear()
         flight._state = "streaming"
         flight.response_id = response.get("id")
         if flight.cancelled:
@@ -294,20 +229,12 @@ class Machine:
     def _show(self, flight: Flight, event: Event) -> None:
         try:
             flight.accumulator.feed(event)
-            if len(flight.events) >= MAX_WAITING_EVENTS:
-                raise LimitExceeded(
-                    "too many events wait for whoever asked for them",
-                    limit="waiting_events",
-                    maximum=MAX_WAITING_EVENTS,
-                    value=len(flight.events) + 1,
-                )
+            flight._put(event)
         except PenstockError as error:
             # The one who waits learns of it; on the wire it goes on, and is not wanted any more.
             flight._close(error)
             flight.cancelled = self._suspicious = True
             self._send_cancel(flight)
-            return
-        flight.events.append(event)
 
     def _end_response(self, flight: Flight, kind: str) -> None:
         self._note(flight.response_id)
@@ -369,11 +296,6 @@ class Machine:
     def _send_cancel(self, flight: Flight) -> None:
         if flight.response_id is not None:
             self.outbox.append({"type": "response.cancel", "response_id": flight.response_id})
-
-
-def _accumulator(lane: str | None, limits: Limits) -> ResponseAccumulator:
-    accumulator = ResponseAccumulator(limits=limits)
-    return accumulator if lane is None else accumulator.lane(lane)
 
 
 def _part(event: Event, name: str) -> dict[str, Any]:

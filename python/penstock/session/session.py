@@ -22,8 +22,8 @@ from penstock.session.turn import Turn
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from penstock.session.flight import Flight
     from penstock.session.link import Connection
-    from penstock.session.machine import Flight
 
 __all__ = ["ResponsesSession"]
 

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from penstock._penstock import Event
     from penstock.session.chain import Asked, Plan
+    from penstock.session.flight import Flight
     from penstock.session.link import Connection
-    from penstock.session.machine import Flight
     from penstock.session.session import ResponsesSession
 
 __all__ = ["Turn"]
@@ -192,7 +192,7 @@ class Turn:
             raise self.error.with_traceback(None)
 
     def _show(self, flight: Flight) -> Event:
-        event = flight.events.popleft()
+        event = flight.take()
         self._since = monotonic()
         kind, delta = event.type, bool(event.delta)
         # Signs of life and what a vendor says beside are nothing of an answer.
