@@ -200,6 +200,18 @@ def test_what_clients_expect_is_there() -> None:
     assert failed["response"]["error"] == {"message": "broken", "code": "server_error"}
 
 
+def test_a_response_that_begins_has_no_usage_yet() -> None:
+    e = ResponseEmitter(model="m", format="events")
+    e.usage(USAGE)
+    e.queue()
+    e.usage(USAGE)
+    e.start()
+    e.complete()
+    events = e.take()
+    assert penstock.lint(events, strict=True) == []
+    assert [event["response"]["usage"] for event in events] == [None, None, None, USAGE]
+
+
 def test_items_without_ids_get_them() -> None:
     e = emitter(format="events")
     e.add_item({"type": "web_search_call", "status": "completed", "action": {"type": "search", "query": "q"}})
@@ -275,6 +287,7 @@ ILLEGAL: list[tuple[str, Callable[[ResponseEmitter], object]]] = [
     ("unsafe_id", lambda e: e.open_item("message", id="a\nb")),
     ("duplicate_item_id", lambda e: e.open_item("message", id="msg_1")),
     ("reserved_member", lambda e: e.members({"status": "completed"})),
+    ("reserved_member", lambda e: e.members({"usage": {}})),
     ("item_prefilled", lambda e: e.open_item("message", members={"content": "text"})),
     ("item_prefilled", lambda e: e.add_item({"type": "message", "id": "m", "content": "text"})),
     ("missing_field", lambda e: e.status(2, "response.image_generation_call.partial_image")),

@@ -15,6 +15,7 @@ pytest.importorskip("openai")
 
 from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import Response
+from pydantic import BaseModel
 
 from penstock.integrations.openai_agents import FAKE_ID, TypedEvents, handle_stream
 
@@ -60,6 +61,20 @@ async def test_typed_events() -> None:
     assert (response.output_text, response.instructions) == ("abc", "i")
     assert response.usage is not None
     assert response.usage.total_tokens == 7
+
+
+class Other(BaseModel):
+    """A chunk as another package has it."""
+
+    choices: list[Any]
+
+
+async def test_chunks_of_other_packages() -> None:
+    chunks = [Other.model_validate(delta(content="a")), Other.model_validate(STOP)]
+    events = [event async for event in handle_stream(prototype(), source(chunks))]
+    last = events[-1]
+    assert last.type == "response.completed"
+    assert last.response.output_text == "a"
 
 
 async def test_placeholders_are_replaced() -> None:

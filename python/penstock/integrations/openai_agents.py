@@ -18,15 +18,16 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from typing import Any, Self, cast
 
 from openai._models import construct_type
-from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import BaseModel
 
 from penstock import Event, Transcoder
 
 __all__ = ["Chunk", "TypedEvents", "handle_stream"]
 
-Chunk = ChatCompletionChunk | Event | Mapping[str, Any] | str | bytes
-"""A chunk as the openai package has it, as an event or payload, or bytes of the event stream in any split."""
+Chunk = BaseModel | Event | Mapping[str, Any] | str | bytes
+"""A chunk as a model, the openai package's or another's, as an event or payload, or bytes of the event stream in
+any split."""
 
 FAKE_ID = "__fake_id__"
 """What openai-agents gives its responses for an id."""
@@ -73,7 +74,7 @@ class TypedEvents(AsyncIterator[ResponseStreamEvent]):
 
 
 def _payload(chunk: Chunk) -> Any:
-    if isinstance(chunk, ChatCompletionChunk):
+    if isinstance(chunk, BaseModel):
         return chunk.model_dump_json(exclude_unset=True)
     return dict(chunk) if isinstance(chunk, Mapping) else chunk
 

@@ -70,6 +70,8 @@ pub struct Emitter {
     bytes: Meter,
     /// Items, parts and annotations.
     entries: Meter,
+    /// What the final response is to tell: one that has just begun has none yet.
+    usage: Option<Vec<u8>>,
     last: Option<Vec<u8>>,
 }
 
@@ -95,6 +97,7 @@ impl Emitter {
             known_ids: BTreeSet::new(),
             bytes: Meter::new(Limit::MessageBytes, options.limits.max_message_bytes),
             entries: Meter::new(Limit::Parts, options.limits.max_parts),
+            usage: None,
             last: None,
         })
     }
@@ -130,7 +133,7 @@ impl Emitter {
     pub fn usage(&mut self, usage: &[u8]) -> Result<(), Error> {
         self.require_open()?;
         let usage = accept_object(usage, 2)?;
-        self.response.set("usage", complete_usage(&usage)?);
+        self.usage = Some(complete_usage(&usage)?);
         Ok(())
     }
 
@@ -142,7 +145,7 @@ impl Emitter {
             return self.usage(&usage);
         }
         self.require_open()?;
-        self.response.set("usage", usage);
+        self.usage = Some(usage);
         Ok(())
     }
 
@@ -226,6 +229,9 @@ impl Emitter {
         }
         output.push(b']');
         self.response.set("output", output);
+        if let Some(usage) = self.usage.take() {
+            self.response.set("usage", usage);
+        }
         self.life.apply(&Move::response(event, step(event)));
         self.write_response(event);
     }

@@ -61,7 +61,7 @@ pub struct EmitterOptions {
     /// The model's name.
     pub model: String,
     /// Members of the response object that repeat the request (instructions, tools, metadata, …): a JSON object,
-    /// or empty. `id`, `object`, `created_at`, `status`, `output`, `error` and `incomplete_details` are refused.
+    /// or empty. `id`, `object`, `created_at`, `status`, `output`, `usage`, `error` and `incomplete_details` are refused.
     pub echo: Vec<u8>,
     /// Where ids of items and calls come from.
     pub ids: IdSource,
@@ -224,7 +224,7 @@ impl Terminal<'_> {
 
 /// Members of the response object that only the emitter writes.
 pub(super) const RESERVED: &[&str] =
-    &["id", "object", "created_at", "status", "output", "error", "incomplete_details"];
+    &["id", "object", "created_at", "status", "output", "usage", "error", "incomplete_details"];
 
 /// Members that the API sends whether or not the request names them, and what stands there if it does not.
 const USUAL_MEMBERS: [(&str, &str); 10] = [
