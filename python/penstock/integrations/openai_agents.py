@@ -26,8 +26,7 @@ from penstock import Event, Transcoder
 __all__ = ["Chunk", "TypedEvents", "handle_stream"]
 
 Chunk = BaseModel | Event | Mapping[str, Any] | str | bytes
-"""A chunk as a model, the openai package's or another's, as an event or payload, or bytes of the event stream in
-any split."""
+"""A chunk as a model of any package, as an event or payload, or bytes of the event stream in any split."""
 
 FAKE_ID = "__fake_id__"
 """What openai-agents gives its responses for an id."""
