@@ -233,3 +233,18 @@ async def test_readers_that_are_cancelled_leave_redis_whole(replica: Replicas) -
         there._streams.clear()
         assert await there._client.exists(there._name(("", "r"))) == 1
     await broadcast.finish()
+
+
+async def test_more_streams_are_followed_than_a_pool_of_redis_py_has_connections(
+    redis_server: RedisServer,
+) -> None:
+    publisher, follower = (RedisBroadcasts.from_url(redis_server.url) for _ in range(2))
+    streams = [await publisher.open(f"many {number}") for number in range(120)]
+    mirrors = await asyncio.gather(*(follower.get(f"many {number}") for number in range(120)))
+    await asyncio.gather(*(stream.publish({"type": "ping"}) for stream in streams))
+    await asyncio.gather(*(stream.finish() for stream in streams))
+    for mirror in mirrors:
+        assert mirror is not None
+        assert b"ping" in b"".join([frame async for frame in mirror.subscribe()])
+    await publisher.aclose()
+    await follower.aclose()

@@ -32,6 +32,12 @@ MAX_STREAMS: Final = 10_000
 LEASE_SECONDS: Final = 60.0
 """How long a stream in Redis outlives a publisher that says nothing of it any more."""
 
+WRITERS: Final = 1_024
+"""Connections beside those of the followers, for streams that are written at the same time."""
+
+REPLY_SECONDS: Final = 30.0
+"""How long a client of one's own waits for Redis, which stands still as long as its disk does."""
+
 BLOCK_MILLISECONDS: Final = 2_000
 """How long one read of Redis waits for news."""
 
@@ -102,7 +108,8 @@ class RedisBroadcasts(Broadcasts):
     """Broadcasts that every replica can serve, by way of Redis Streams.
 
     If Redis fails, subscribers of the replica that publishes go on; those of other replicas are told that the
-    stream failed, once its lease is over. Following a stream takes one connection of the client's pool.
+    stream failed, once its lease is over. Following a stream takes one connection of the client's pool, which
+    must have that many and some to write with: those of redis-py have 100, unless they are told otherwise.
 
     Args:
         client: a `redis.asyncio.Redis` that does not decode responses.
@@ -131,10 +138,14 @@ class RedisBroadcasts(Broadcasts):
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
-        """Broadcasts with a client of their own, which is closed with them."""
+        """Broadcasts with a client of their own: closed with them, and with a connection for each stream.
+
+        Redis itself takes 10,000 connections of all its clients (``maxclients``).
+        """
         from redis.asyncio import from_url  # noqa: PLC0415 - another extra
 
-        made = cls(from_url(url), **options)
+        connections = options.get("max_streams", MAX_STREAMS) + WRITERS
+        made = cls(from_url(url, max_connections=connections, socket_timeout=REPLY_SECONDS), **options)
         made._owned = True
         return made
 
