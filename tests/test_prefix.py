@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import enum
+import gc
 import hashlib
 import json
 import math
+import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -456,6 +458,21 @@ def test_an_index_has_room_for_something() -> None:
         PrefixIndex(0)
     with pytest.raises(IndexError):
         PrefixIndex[str]().put(PrefixChain(), "x", length=1)
+
+
+def test_an_index_that_its_values_hold_is_garbage_with_them() -> None:
+    class Worker:
+        index: PrefixIndex[Worker]
+
+    worker = Worker()
+    worker.index = PrefixIndex(5)
+    worker.index.put(PrefixChain([1]), worker)
+    gone = weakref.ref(worker)
+    gc.collect()
+    assert worker.index.get(PrefixChain([1])) is worker
+    del worker
+    gc.collect()
+    assert gone() is None
 
 
 def test_values_may_use_the_index_while_they_go() -> None:

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use penstock::prefix::{Chain, Digest, Hasher, Index, Seed, hash_json as core_hash_json};
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
@@ -337,6 +338,17 @@ impl PrefixIndex {
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
         self.ask(py, |index| Ok(index.len()))
+    }
+
+    /// A value may hold the index, and the two of them be garbage. One that is in use is none.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.index.try_lock().map_or(Ok(()), |index| index.values().try_for_each(|value| visit.call(value)))
+    }
+
+    fn __clear__(&self) {
+        // The values go when the lock is free: their own code may run.
+        let values = self.index.try_lock().map(|mut index| index.clear());
+        drop(values);
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

@@ -90,6 +90,11 @@ impl<V> Index<V> {
         self.remove_at(place)
     }
 
+    /// All values, in no order.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.entries.iter().map(|entry| &entry.value)
+    }
+
     /// Takes all entries out and returns their values, in no order.
     pub fn clear(&mut self) -> Vec<V> {
         self.places.clear();
