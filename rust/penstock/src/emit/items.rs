@@ -81,20 +81,20 @@ impl Emitter {
             return Err(breach(Rule::StringNotDone, EventType::OutputItemDone));
         }
         let mut members = Members::read(&item)?;
-        let given = decoded(view.id).unwrap_or_default();
-        let id: Box<[u8]> = match &*given {
+        let id: Box<[u8]> = match &*decoded(view.id).unwrap_or_default() {
             // Not all items that nobody here knows have ids.
             b"" if kind == Kind::Other => Box::default(),
-            b"" => self.new_id(None, kind.id_prefix(), event)?,
-            id => id.into(),
+            b"" => {
+                let id = self.new_id(None, kind.id_prefix(), event)?;
+                members.set_string("id", &id);
+                id
+            }
+            given => {
+                self.require_new_id(given, event)?;
+                given.into()
+            }
         };
-        if !given.is_empty() {
-            self.require_new_id(&id, event)?;
-        }
         self.charge(item.len(), 1)?;
-        if given.is_empty() && !id.is_empty() {
-            members.set_string("id", &id);
-        }
         let done = members.to_json();
         self.known_ids.insert(id.clone());
         let mut written = Item::new(kind, index, &id, Members::default(), &self.writer);
