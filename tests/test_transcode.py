@@ -463,12 +463,15 @@ def test_options() -> None:
         "instructions": "Be brief.",
         "tools": [],
         "stream": True,
-        "user": None,
+        "top_p": None,
+        "user": "u",
+        "prompt_cache_retention": "24h",
     }
     events, _ = transcode([{"model": "other", **STOP}], echo=request)
     for event in (events[0], events[-1]):
         response = event["response"]
         assert (response["model"], response["instructions"]) == ("m", "Be brief.")
+        assert (response["user"], response["prompt_cache_retention"]) == ("u", "24h")
         assert "input" not in response
         assert "stream" not in response
     events, _ = transcode([{"model": ""}, {"model": "m", "service_tier": "default", **STOP}])

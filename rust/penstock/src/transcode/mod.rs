@@ -271,7 +271,7 @@ impl Direction {
 }
 
 /// Members of a request that its response repeats.
-const ECHOED: [&str; 20] = [
+const ECHOED: [&str; 22] = [
     "background",
     "instructions",
     "max_output_tokens",
@@ -281,6 +281,7 @@ const ECHOED: [&str; 20] = [
     "previous_response_id",
     "prompt",
     "prompt_cache_key",
+    "prompt_cache_retention",
     "reasoning",
     "safety_identifier",
     "service_tier",
@@ -292,6 +293,7 @@ const ECHOED: [&str; 20] = [
     "top_logprobs",
     "top_p",
     "truncation",
+    "user",
 ];
 
 /// The members of `request`, a Responses request or a part of one, that its response repeats, as
