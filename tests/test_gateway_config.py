@@ -42,6 +42,17 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"upstreams": [{**UPSTREAM, "key": "os.environ/NOPE"}]},
         ["upstreams[0].key: the environment variable NOPE is not set"],
     ),
+    "a key with its line end": (
+        {"upstreams": [{**UPSTREAM, "key": "sk-1\n", "headers": {"x-a": "secret\r\nx-b: c"}}]},
+        [
+            "upstreams[0].key: is not printable ASCII on one line",
+            "upstreams[0].headers.x-a: is not printable ASCII on one line",
+        ],
+    ),
+    "no header": (
+        {"upstreams": [{**UPSTREAM, "headers": {"x-a: b\r\nx-c": "secret"}}]},
+        ["upstreams[0].headers"],
+    ),
     "no keys off loopback": (
         {"upstreams": [UPSTREAM], "listen": {"host": ANYWHERE}},
         ["keys: a gateway that listens on 0.0.0.0 needs client keys"],

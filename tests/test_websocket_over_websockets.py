@@ -137,3 +137,16 @@ async def test_a_handshake_that_is_refused() -> None:
         with pytest.raises(InvalidStatus) as caught:
             await connect(url, subprotocols=["a"])
         assert caught.value.response.status_code == 426
+
+
+async def test_a_header_that_is_none_is_refused_and_not_printed(caplog: pytest.LogCaptureFixture) -> None:
+    """As `websockets` does with all that goes wrong in a handshake."""
+
+    async def server(_connection: ServerConnection) -> None: ...
+
+    async with websockets_server(server) as url:
+        for headers in {"authorization": "Bearer sk-canary\n"}, {"x-a": "sk-canary\0"}, {"x\n": "sk-canary"}:
+            with pytest.raises(ValueError, match="printable ASCII") as caught:
+                await connect(url, headers=headers)
+            assert "sk-canary" not in str(caught.value)
+    assert "sk-canary" not in caplog.text

@@ -20,6 +20,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo
 
 from penstock.errors import PenstockError
+from penstock.headers import is_value
 
 __all__ = [
     "Config",
@@ -89,6 +90,12 @@ def _strong(key: SecretStr, info: ValidationInfo) -> SecretStr:
     return key
 
 
+def _sendable(secret: SecretStr) -> SecretStr:
+    if not is_value(secret.get_secret_value()):
+        raise ValueError("is not printable ASCII on one line")
+    return secret
+
+
 def _long(key: SecretStr) -> SecretStr:
     if len(key.get_secret_value()) < MIN_ID_KEY:
         raise ValueError(f"is shorter than {MIN_ID_KEY} characters")
@@ -98,8 +105,10 @@ def _long(key: SecretStr) -> SecretStr:
 Url = Annotated[str, AfterValidator(_url)]
 ClientKey = Annotated[SecretStr, AfterValidator(_strong)]
 IdKey = Annotated[SecretStr, AfterValidator(_long)]
+HeaderValue = Annotated[SecretStr, AfterValidator(_sendable)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}$")]
 
 
 class _Section(BaseModel):
@@ -123,7 +132,7 @@ class UpstreamConfig(_Section):
     name: Name
     url: Url
     """The base URL, `/v1` included."""
-    key: SecretStr | None = None
+    key: HeaderValue | None = None
     dialect: Literal["responses", "chat", "both"] = "responses"
     """What it speaks; requests of the other API are transcoded."""
     models: list[str] = Field(default_factory=lambda: ["*"], min_length=1)
@@ -132,7 +141,7 @@ class UpstreamConfig(_Section):
     history: Literal["upstream", "gateway"] | None = None
     """Who knows earlier responses: the upstream, to which ids are then passed on, or the gateway's store.
     By default the upstream if it speaks Responses, else the gateway."""
-    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
     """Sent with every request."""
     forward_headers: list[str] = Field(default_factory=list)
     """Clients' headers that are passed on beside the usual ones."""

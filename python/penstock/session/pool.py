@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from penstock.errors import ResponseError
+from penstock.headers import checked
 from penstock.session.link import Connection
 
 if TYPE_CHECKING:
@@ -19,16 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["Pool", "Target"]
 
 
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE: Final = re.compile(r"[\t -~]*")
-
-
 class Target:
     """Where a session connects to, and how.
 
     Raises:
-        ValueError: the address is none of HTTP or of a WebSocket, or a header, such as the key, is none. The
-            libraries below would find that out too, and print it.
+        ValueError: the address is none of HTTP or of a WebSocket, or a header, such as the key, is none.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str], options: Mapping[str, Any]) -> None:
@@ -36,10 +31,6 @@ class Target:
         schemes = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
         if parts.scheme not in schemes or not parts.hostname or " " in parts.netloc or parts.port == 0:
             raise ValueError("the url must be one of http, https, ws or wss")
-        for name, value in headers.items():
-            if not (_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
-                what = "the key" if name == "authorization" else f"the header {name!r}"
-                raise ValueError(f"{what} must be printable ASCII on one line")
         path = parts.path.rstrip("/")
         path = path if path.endswith("/responses") else f"{path}/responses"
         socket = schemes[parts.scheme]
@@ -47,7 +38,7 @@ class Target:
         self.socket_url = urlunsplit((socket, *rest))
         self.http_url = urlunsplit((socket.replace("ws", "http"), *rest))
         self.host = parts.hostname
-        self.headers = {name.lower(): value for name, value in headers.items()}
+        self.headers = checked(headers)
         self.options = {**options}
 
 

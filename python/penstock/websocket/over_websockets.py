@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+from penstock.headers import checked
 from penstock.websocket.channels import CLOSE_SECONDS, Channel, ClosedError
 from penstock.websocket.closing import ABNORMAL, NO_STATUS, close_reason
 
@@ -92,6 +93,7 @@ async def connect(
         options: others of `websockets.connect`.
 
     Raises:
+        ValueError: one of the headers is none.
         OSError, TimeoutError, websockets.exceptions.WebSocketException: as the library does.
     """
     from websockets.asyncio.client import connect as websockets_connect  # noqa: PLC0415 - an extra
@@ -99,7 +101,7 @@ async def connect(
     chosen: dict[str, Any] = {"compression": None, "proxy": None, "max_queue": MAX_QUEUE, **options}
     connection = await websockets_connect(
         url,
-        additional_headers=headers,
+        additional_headers=checked(headers or {}),
         subprotocols=subprotocols,  # type: ignore[arg-type] # a NewType of str
         max_size=max_message_bytes,
         open_timeout=open_seconds,
