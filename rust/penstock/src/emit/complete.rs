@@ -65,12 +65,19 @@ fn each(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Whether a token lacks nothing; `outer` tells those that have alternatives from these.
 fn is_whole(entry: &[u8], with_bytes: bool, outer: bool) -> bool {
     let Ok(members) = Members::read(entry) else { return false };
-    let list = |key| members.get(key).filter(|list| list.starts_with(b"["));
+    let alternatives = members.get("top_logprobs").filter(|list| list.starts_with(b"["));
     says_something(&members)
-        && (!with_bytes || list("bytes").is_some())
+        && (!with_bytes || members.get("bytes").is_some_and(are_bytes))
         && (!outer
-            || list("top_logprobs")
-                .is_some_and(|list| each(list).all(|entry| is_whole(entry, with_bytes, false))))
+            || alternatives.is_some_and(|list| each(list).all(|entry| is_whole(entry, with_bytes, false))))
+}
+
+/// Whether a value is a list of numbers.
+fn are_bytes(value: &[u8]) -> bool {
+    let inside = value.strip_prefix(b"[").and_then(|value| value.strip_suffix(b"]"));
+    inside.is_some_and(|inside| {
+        inside.iter().all(|byte| byte.is_ascii_digit() || byte.is_ascii_whitespace() || *byte == b',')
+    })
 }
 
 fn says_something(members: &Members) -> bool {
@@ -81,8 +88,8 @@ fn says_something(members: &Members) -> bool {
 fn push_tokens(list: &[u8], with_bytes: bool, outer: bool, out: &mut Vec<u8>) {
     out.push(b'[');
     for mut members in each(list).filter_map(|entry| Members::read(entry).ok()).filter(says_something) {
-        if with_bytes {
-            members.set_missing("bytes", b"[]");
+        if with_bytes && !members.get("bytes").is_some_and(are_bytes) {
+            members.set("bytes", b"[]");
         }
         if outer {
             let mut alternatives = Vec::new();
@@ -113,15 +120,15 @@ mod tests {
             assert!(matches!(complete_logprobs(list, true), Cow::Borrowed(_)));
             assert!(matches!(complete_logprobs(list, false), Cow::Borrowed(_)));
         }
-        let list = br#"[{"token":"a","logprob":-1,"bytes":null,"x":1},{"token":"b"},null,{"token":"c","logprob":0,"bytes":[99],"top_logprobs":[{"token":"d","logprob":-2},{"token":"e","logprob":null}]}]"#;
+        let list = br#"[{"token":"a","logprob":-1,"bytes":null,"x":1},{"token":"b"},{"token":"f","logprob":0,"bytes":[{}]},null,{"token":"c","logprob":0,"bytes":[99],"top_logprobs":[{"token":"d","logprob":-2},{"token":"e","logprob":null}]}]"#;
         for (with_bytes, expected) in [
             (
                 true,
-                r#"[{"token":"a","logprob":-1,"bytes":[],"x":1,"top_logprobs":[]},{"token":"c","logprob":0,"bytes":[99],"top_logprobs":[{"token":"d","logprob":-2,"bytes":[]}]}]"#,
+                r#"[{"token":"a","logprob":-1,"bytes":[],"x":1,"top_logprobs":[]},{"token":"f","logprob":0,"bytes":[],"top_logprobs":[]},{"token":"c","logprob":0,"bytes":[99],"top_logprobs":[{"token":"d","logprob":-2,"bytes":[]}]}]"#,
             ),
             (
                 false,
-                r#"[{"token":"a","logprob":-1,"bytes":null,"x":1,"top_logprobs":[]},{"token":"c","logprob":0,"bytes":[99],"top_logprobs":[{"token":"d","logprob":-2}]}]"#,
+                r#"[{"token":"a","logprob":-1,"bytes":null,"x":1,"top_logprobs":[]},{"token":"f","logprob":0,"bytes":[{}],"top_logprobs":[]},{"token":"c","logprob":0,"bytes":[99],"top_logprobs":[{"token":"d","logprob":-2}]}]"#,
             ),
         ] {
             assert_eq!(String::from_utf8_lossy(&complete_logprobs(list, with_bytes)), expected);

@@ -1,15 +1,18 @@
 //! Citations of addresses: flat in Responses, a level deeper in Chat Completions.
 
+use std::borrow::Cow;
+
 use super::usage::{member, push_others};
-use crate::event::index;
-use crate::json::{push_comma, push_key, push_number};
+use crate::event::{index, string};
+use crate::json::{push_comma, push_key};
 
-/// What every citation has, and what stands there if the source does not tell.
-const MEMBERS: [(&str, &[u8]); 4] =
-    [("url", b"\"\""), ("title", b"\"\""), ("start_index", b"0"), ("end_index", b"0")];
-
-/// Where in the text it stands.
-const PLACES: [&str; 2] = ["start_index", "end_index"];
+/// What every citation has, whether that is a text, and what stands there if the source does not tell.
+const MEMBERS: [(&str, bool, &[u8]); 4] = [
+    ("url", true, b"\"\""),
+    ("title", true, b"\"\""),
+    ("start_index", false, b"0"),
+    ("end_index", false, b"0"),
+];
 
 /// Appends the members of `citation` except its type, and those that it lacks.
 pub(super) fn push_citation(citation: &[u8], out: &mut Vec<u8>) {
@@ -19,19 +22,23 @@ pub(super) fn push_citation(citation: &[u8], out: &mut Vec<u8>) {
 /// As [`push_citation`]; `start` is where the text that the citation counts from stands in the one that readers count
 /// from.
 pub(super) fn push_citation_from(citation: &[u8], start: u64, out: &mut Vec<u8>) {
-    let read = if start == 0 { &["type"][..] } else { &["type", "start_index", "end_index"] };
-    push_others(citation, read, out);
-    for (key, nothing) in MEMBERS {
+    let made = MEMBERS.map(|(key, is_text, nothing)| {
         let value = member(citation, key);
-        if value.is_none() || start > 0 && PLACES.contains(&key) {
-            push_comma(out);
-            push_key(key, out);
-            match value.map(|value| (value, index(value))) {
-                Some((_, Some(place))) => push_number(place.saturating_add(start), out),
-                Some((value, None)) => out.extend_from_slice(value),
-                None => out.extend_from_slice(nothing),
+        match (is_text, value.and_then(string), value.and_then(index)) {
+            (true, Some(_), _) => None,
+            (false, _, Some(_)) if start == 0 => None,
+            (false, _, Some(place)) => {
+                Some((key, Cow::Owned(place.saturating_add(start).to_string().into())))
             }
+            _ => Some((key, Cow::Borrowed(nothing))),
         }
+    });
+    let keys: Vec<&str> = made.iter().flatten().map(|(key, _)| *key).chain(["type"]).collect();
+    push_others(citation, &keys, out);
+    for (key, value) in made.iter().flatten() {
+        push_comma(out);
+        push_key(key, out);
+        out.extend_from_slice(value);
     }
 }
 
@@ -49,9 +56,14 @@ mod tests {
                 r#"{"title":"T","end_index":3,"x":1,"url":"","start_index":0"#,
             ),
             (
+                r#"{"url":null,"title":5,"start_index":null,"end_index":3}"#,
+                0,
+                r#"{"end_index":3,"url":"","title":"","start_index":0"#,
+            ),
+            (
                 r#"{"url":"u","title":"T","start_index":2,"end_index":null,"x":1}"#,
                 5,
-                r#"{"url":"u","title":"T","x":1,"start_index":7,"end_index":null"#,
+                r#"{"url":"u","title":"T","x":1,"start_index":7,"end_index":0"#,
             ),
         ] {
             let mut out = b"{".to_vec();
