@@ -479,13 +479,6 @@ async def test_expire_says_how_many_went(opened: Open, clock: Clock) -> None:
         for number in range(5):
             await say(store, f"r{number}", None, f"tenant {number % 2}")
             clock.now += 1
-        if isinstance(store, RedisStore):  # which goes tenant by tenant
-            for tenant, expected in (("tenant 0", 2), ("tenant 1", 1)):
-                assert await store.expire_tenant(tenant) == 0
-                clock.now += 7
-                assert await store.expire_tenant(tenant) == expected
-                clock.now -= 7
-            return
         assert await store.expire() == 0
         clock.now += 7
         assert await store.expire() == 3

@@ -437,6 +437,7 @@ async def test_a_cluster_takes_it_all() -> None:
             assert await said(store, "r11", tenant) == ["r8", "r9", "r10", "r11"]
             assert await store.delete(tenant, "r11") is True
             assert await store.load_turn(tenant, "r2") is None
+        assert await store.expire() == 0
         await cluster.aclose()
 
 
@@ -542,8 +543,25 @@ async def test_clients_that_decode_and_prefixes_with_braces_are_refused() -> Non
         RedisStore(redis_asyncio.Redis(), prefix="{x}")
 
 
-async def test_expire_is_nothing_to_do(store: RedisStore) -> None:
-    assert await store.expire() == 0
+async def test_expiring_knows_its_tenants_and_no_others(client: Any) -> None:
+    now = [1_000_000.0]
+    stores = [
+        RedisStore(client, prefix=prefix, bounds=Bounds(ttl=100), clock=lambda: now[0])
+        for prefix in ("a[b]*?\\", "a[b]*?\\c", "ab")
+    ]
+    for store in stores:
+        for tenant in ("alice", "b}o{b", "carol"):
+            await say(store, "r1", tenant=tenant)
+    await client.set("a[b]*?\\:else", b"")
+    now[0] += 50
+    assert await said(stores[0], "r1", "carol") == ["r1"]
+    assert [await store.expire() for store in stores] == [0, 0, 0]
+    now[0] += 60
+    assert await stores[0].expire_tenant("alice") == 1
+    assert [await store.expire() for store in stores] == [1, 3, 3]
+    now[0] += 60
+    assert [await store.expire() for store in stores] == [1, 0, 0]
+    assert await client.keys("*") == [b"a[b]*?\\:else"]
 
 
 async def test_a_client_of_the_caller_s_stays_open(store: RedisStore, client: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import secrets
 import warnings
 from itertools import count
@@ -192,15 +193,16 @@ class RedisStore(StoreBase):
         return bool(outcome == b"found")
 
     async def expire(self) -> int:
-        """Nothing to do: appends remove what is too old, and Redis the keys of tenants that come no more."""
-        return 0
+        """See `ConversationStore`. Looks for its tenants among all keys of the database.
+
+        Appends remove what is too old, and Redis the keys of tenants that come no more.
+        """
+        tags = await self._call(self._find_tags)
+        return sum([await self._expire(tag) for tag in tags])
 
     async def expire_tenant(self, tenant: str) -> int:
-        """Forget a tenant's turns that were not used for `Bounds.ttl`, and tell how many those were."""
-        removed = 0
-        while some := int((await self._run(scripts.EXPIRE, check_tenant(tenant)))[0]):
-            removed += some
-        return removed
+        """As `expire`, for one tenant, and without looking for others."""
+        return await self._expire(_tag(check_tenant(tenant)))
 
     async def close(self) -> None:
         """Close the client, if the store made it."""
@@ -244,10 +246,23 @@ class RedisStore(StoreBase):
         texts.reverse()
         return Items._join(texts)
 
+    async def _expire(self, tag: str) -> int:
+        removed = 0
+        while some := int((await self._run_for(tag, scripts.EXPIRE))[0]):
+            removed += some
+        return removed
+
+    async def _find_tags(self) -> set[str]:
+        """The tags of all tenants that have something here."""
+        prefix = re.sub(r"([\\*?\[\]])", r"\\\1", self._prefix)
+        keys = self._client.scan_iter(match=f"{prefix}:{{*}}:{scripts.KEYS[0]}", count=1_000)
+        return {key.rpartition(b"{")[2].partition(b"}")[0].decode() async for key in keys}
+
     async def _run(self, script: str, tenant: str, *arguments: Any) -> list[Any]:
-        """Run a script for a tenant; its reply without the nonce."""
-        # Names of tenants may hold braces, which would decide the slot, and are nobody's business.
-        tag = hashlib.sha256(tenant.encode()).hexdigest()
+        return await self._run_for(_tag(tenant), script, *arguments)
+
+    async def _run_for(self, tag: str, script: str, *arguments: Any) -> list[Any]:
+        """Run a script for the tenant of a tag; its reply without the nonce."""
         keys = [f"{self._prefix}:{{{tag}}}:{name}" for name in scripts.KEYS]
         nonce = f"{self._name}{next(self._nonces)}".encode()
         now = "" if self._clock is None else int(self._clock() * 1000)
@@ -292,6 +307,11 @@ def _calls_at_once(client: Any) -> int:
     """A pool refuses a call when all its connections are in use, instead of letting it wait."""
     most = getattr(getattr(client, "connection_pool", None), "max_connections", None)
     return min(most, CALLS_AT_ONCE) if isinstance(most, int) else CALLS_AT_ONCE
+
+
+def _tag(tenant: str) -> str:
+    """What stands for a tenant in keys: names may hold braces, which decide slots, and are nobody's business."""
+    return hashlib.sha256(tenant.encode()).hexdigest()
 
 
 def _text(value: Any) -> str:
