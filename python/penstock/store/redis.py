@@ -310,7 +310,7 @@ def _calls_at_once(client: Any) -> int:
 
 
 def _tag(tenant: str) -> str:
-    """What stands for a tenant in keys: names may hold braces, which decide slots, and are nobody's business."""
+    """What stands for a tenant in keys: names may hold braces, which decide slots."""
     return hashlib.sha256(tenant.encode()).hexdigest()
 
 
