@@ -84,6 +84,25 @@ def test_emitted_from_the_queue_and_with_nothing_in_it() -> None:
     assert validate(e.take())["output"] == []
 
 
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize(
+    "kind",
+    ["message", "reasoning", "function_call", "custom_tool_call", "mcp_call", "code_interpreter_call",
+     "file_search_call", "web_search_call", "image_generation_call"],
+)  # fmt: skip
+def test_items_of_which_little_is_told(kind: str, cut: bool) -> None:
+    e = ResponseEmitter(model="m", format="events")
+    e.start()
+    item = e.open_item(kind)
+    if cut:
+        e.fail({})
+    else:
+        e.close_item(item)
+        e.usage({"input_tokens": 1})
+        e.complete()
+    validate(e.take())
+
+
 @pytest.mark.parametrize("compat", [None, "openai-agents"])
 @pytest.mark.parametrize("reasoning", ["summary", "raw"])
 @pytest.mark.parametrize("row", MESSAGES.values(), ids=MESSAGES.keys())

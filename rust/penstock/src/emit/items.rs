@@ -16,6 +16,9 @@ use crate::rule::Rule;
 /// What most items have room in.
 const ITEM_MEMBERS: usize = 8;
 
+/// What a search asks for before anybody says so: servers leave it out, but the models of clients want one.
+const UNKNOWN_SEARCH: &[u8] = br#"{"type":"search","query":""}"#;
+
 impl Emitter {
     /// Opens an item and returns its `output_index`. Strings that stream into it begin empty: members that hold
     /// text or parts of it are refused.
@@ -38,6 +41,9 @@ impl Emitter {
             members.add_string("type", kind.word().as_bytes());
             for (key, value) in kind.implied_members() {
                 members.add(key, value.as_bytes());
+            }
+            if kind == Kind::WebSearchCall {
+                members.add("action", UNKNOWN_SEARCH);
             }
         }
         members.merge(&more)?;
