@@ -1060,7 +1060,19 @@ async def test_a_response_beyond_its_limits(server: ReplayServer) -> None:
         assert (following.output_text, talk.connections) == ("two", 1)
 
 
-@pytest.mark.parametrize("fault", ["binary@3", "bad-utf8@4", "big-event=70000"])
+async def test_a_message_beyond_its_limit(server: ReplayServer) -> None:
+    async with session(server, limits=Limits(max_event_bytes=20_000)) as talk:
+        turn = talk.create("one", model="replay-echo+big-event=70000")
+        with pytest.raises(LimitExceeded) as caught:
+            await events(turn)
+        assert (caught.value.limit, caught.value.maximum) == ("max_event_bytes", 20_000)
+        assert caught.value.value > 20_000
+        following = talk.create("two")
+        await following.final()
+        assert (following.output_text, talk.connections) == ("two", 2)
+
+
+@pytest.mark.parametrize("fault", ["binary@3", "bad-utf8@4"])
 async def test_messages_that_no_server_may_send(server: ReplayServer, fault: str) -> None:
     async with session(server, limits=Limits(max_event_bytes=20_000)) as talk:
         turn = talk.create("one", model=f"replay-echo+{fault}")

@@ -10,12 +10,14 @@ import logging
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from penstock._penstock import Event, Limits
+from penstock.errors import LimitExceeded
 from penstock.session.codec import dump
 from penstock.session.failures import ConnectionGone, refusal
 
 try:
     from websockets.asyncio.client import ClientConnection, connect
     from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+    from websockets.frames import CloseCode
 except ImportError as missing:  # pragma: no cover - the extra is not there
     raise ImportError("the WebSocket mode needs websockets: pip install 'penstock[websocket]'") from missing
 
@@ -45,8 +47,9 @@ class WebSocketTransport:
     keeps_state = True
     """The server keeps what can be continued, stored or not."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: ClientConnection, max_size: int | None = None) -> None:
         self._socket = socket
+        self._max_size = max_size or 0
 
     @classmethod
     async def open(
@@ -70,8 +73,9 @@ class WebSocketTransport:
             "ping_interval": None,
             "logger": _log,
         }
+        chosen = defaults | dict(options)
         try:
-            return cls(await _Connect(url, **(defaults | dict(options))))
+            return cls(await _Connect(url, **chosen), chosen["max_size"])
         except InvalidStatus as error:
             response = error.response
             raise refusal(
@@ -101,10 +105,13 @@ class WebSocketTransport:
 
         Raises:
             ConnectionGone: the connection is closed, or the server sent a binary frame.
+            LimitExceeded: the message is longer than `Limits.max_event_bytes`, which ends the connection.
         """
         try:
             message = await self._socket.recv()
         except ConnectionClosed as error:
+            if error.sent is not None and error.sent.code == CloseCode.MESSAGE_TOO_BIG:
+                raise _too_long(self._max_size) from error
             raise _gone(error) from error
         if isinstance(message, bytes):
             self.abort()
@@ -118,6 +125,11 @@ class WebSocketTransport:
     async def aclose(self) -> None:
         """Close the connection properly, within `CLOSE_SECONDS`; may be called again."""
         await self._socket.close()
+
+
+def _too_long(maximum: int) -> LimitExceeded:
+    message = f"max_event_bytes is {maximum}, the server sent more at once"
+    return LimitExceeded(message, limit="max_event_bytes", maximum=maximum, value=maximum + 1)
 
 
 def _gone(error: ConnectionClosed) -> ConnectionGone:
