@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import Response
 from pydantic import BaseModel
 
+from penstock import DecodeError
 from penstock.integrations.openai_agents import FAKE_ID, TypedEvents, handle_stream
 
 Json = dict[str, Any]
@@ -61,6 +63,53 @@ async def test_typed_events() -> None:
     assert (response.output_text, response.instructions) == ("abc", "i")
     assert response.usage is not None
     assert response.usage.total_tokens == 7
+
+
+async def test_it_takes_the_place_of_the_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    agents = pytest.importorskip("agents")
+    handler = pytest.importorskip("agents.models.chatcmpl_stream_handler").ChatCmplStreamHandler
+    monkeypatch.setattr(handler, "handle_stream", staticmethod(handle_stream))
+    agents.set_tracing_disabled(disabled=True)
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "x"}
+    chunks = [delta(reasoning_content="r"), delta(content="Hi "), delta(content="you"), delta("stop")]
+    usage = {"choices": [], "usage": USAGE}
+
+    class Stream:
+        """A stream as the openai package has it."""
+
+        def __init__(self) -> None:
+            self._chunks = [ChatCompletionChunk.model_validate(head | chunk) for chunk in [*chunks, usage]]
+
+        def __aiter__(self) -> AsyncIterator[ChatCompletionChunk]:
+            return source(self._chunks)
+
+        async def close(self) -> None:
+            self._chunks.clear()
+
+    async def create(**_: Any) -> Stream:
+        return Stream()
+
+    completions = SimpleNamespace(completions=SimpleNamespace(create=create))
+    client = SimpleNamespace(chat=completions, base_url="http://upstream.test/v1")
+    model = agents.OpenAIChatCompletionsModel(model="m", openai_client=client)
+    result = agents.Runner.run_streamed(agents.Agent(name="a", model=model), "Hello?")
+    types = [event.data.type async for event in result.stream_events() if event.type == "raw_response_event"]
+    assert types[:2] == ["response.created", "response.in_progress"]
+    assert types[-1] == "response.completed"
+    assert result.final_output == "Hi you"
+    assert result.context_wrapper.usage.total_tokens == 7
+
+
+async def test_what_else_the_handler_takes() -> None:
+    given = {"raise_on_length_truncation": True, "require_finish_reason": True, "preserve_raw_usage": True}
+    events = [
+        event async for event in handle_stream(prototype(), source([delta("length")]), "m", False, **given)
+    ]
+    assert events[-1].type == "response.incomplete"
+    other = {"choices": [{"index": 1, "delta": {"content": "b"}}]}
+    with pytest.raises(DecodeError, match="other_choice"):
+        async for _ in handle_stream(prototype(), source([other]), None, True):
+            pass
 
 
 class Other(BaseModel):

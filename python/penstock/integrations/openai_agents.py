@@ -5,7 +5,7 @@
         ...
 
 `handle_stream` can stand where openai-agents has its `ChatCmplStreamHandler.handle_stream`: it takes the same
-first arguments and yields the same types of events in the same order (0.20) wherever that library's stream is
+arguments and yields the same types of events in the same order (0.20) wherever that library's stream is
 legal, and besides them the events that it leaves out: `response.in_progress` and each missing `done` event.
 A text part that a refusal follows ends before that begins. Ids are real, a stream that was cut fails, and one
 that was cut short by a limit is incomplete.
@@ -79,7 +79,15 @@ def _payload(chunk: Chunk) -> Any:
 
 
 def handle_stream(
-    response: Response, stream: AsyncIterable[Chunk], model: str | None = None, **options: Any
+    response: Response,
+    stream: AsyncIterable[Chunk],
+    model: str | None = None,
+    strict_feature_validation: bool = False,
+    *,
+    preserve_raw_usage: bool = False,
+    raise_on_length_truncation: bool = False,
+    require_finish_reason: bool = False,
+    **options: Any,
 ) -> TypedEvents:
     """The events of a Chat Completions stream.
 
@@ -88,6 +96,11 @@ def handle_stream(
             Its id is replaced if it is openai-agents' placeholder.
         stream: the chunks.
         model: the model's name, if the response is to have another than `response`.
+        strict_feature_validation: raise `DecodeError` for several choices and whatever else the API does not
+            allow.
+        preserve_raw_usage: taken because the handler takes it; usage keeps all its members anyway.
+        raise_on_length_truncation: likewise; such a response is incomplete.
+        require_finish_reason: likewise; a stream that just ends without one has failed.
         options: further options of `penstock.Transcoder`.
     """
     given = response.model_dump(mode="json", exclude_unset=True)
@@ -98,6 +111,7 @@ def handle_stream(
         "id": None if response.id == FAKE_ID else response.id,
         "echo": given,
         "now": lambda: created,
+        "strict": strict_feature_validation,
         **options,
     }
     return TypedEvents(stream, Transcoder("chat", "responses", **options))
