@@ -746,11 +746,14 @@ async def test_calls_of_a_failed_response_are_not_run(server: ReplayServer) -> N
 # Steering.
 
 
-async def test_a_steer_goes_on_in_the_same_turn(server: ReplayServer) -> None:
+@pytest.mark.parametrize("words", ["left", [user("left")]], ids=["words", "items"])
+async def test_a_steer_goes_on_in_the_same_turn(server: ReplayServer, words: Any) -> None:
     async with session(server) as talk:
         turn = talk.say("first", model=SLOW)
         seen = await begin(turn)
-        await turn.steer([user("left")])
+        with pytest.raises(TypeError):
+            await turn.steer(user("left"))  # type: ignore[arg-type]
+        await turn.steer(words)
         seen += await events(turn)
         kinds = [event.type for event in seen]
         assert kinds.count("response.created") == 2

@@ -520,7 +520,7 @@ def test_a_steer_s_answer_finds_its_response_without_a_lane() -> None:
     machine = Machine()
     flights = {lane: machine.begin(lane) for lane in ("a", "b")}
     feed(machine, response("created", "r0", "a"), response("created", "r1", "b"))
-    machine.steer(flights["b"], "left")
+    machine.steer(flights["b"], ["left"])
     feed(machine, steer("accepted"))
     assert shown(flights["b"]) == ["created", "steer.accepted"]
     assert shown(flights["a"]) == ["created"]
@@ -532,8 +532,8 @@ def test_a_steer_that_comes_to_nothing_keeps_nobody_waiting(answer: str, early: 
     machine = Machine()
     flight = machine.begin(None)
     feed(machine, response("created"))
-    machine.steer(flight, "left")
-    answers = [steer(answer, input="left")]
+    machine.steer(flight, ["left"])
+    answers = [steer(answer, input=["left"])]
     feed(machine, *([*answers, response("completed")] if early else [response("completed"), *answers]))
     assert flight.over
     assert flight.terminal == "response.completed"
@@ -557,7 +557,7 @@ def test_a_cancelled_flight_has_its_successor_cancelled_too() -> None:
     machine = Machine()
     flight = machine.begin(None)
     feed(machine, response("created"))
-    machine.steer(flight, "left")
+    machine.steer(flight, ["left"])
     machine.cancel(flight)
     feed(machine, response("incomplete"), response("created", "r2"))
     assert [message.get("response_id") for message in machine.outbox] == [None, "r1", "r2"]

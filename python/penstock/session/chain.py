@@ -16,7 +16,7 @@ from penstock.session.matching import following, following_pipecat
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Asked", "Chains", "Link", "Plan", "Reason"]
+__all__ = ["Asked", "Chains", "Link", "Plan", "Reason", "items_of"]
 
 Reason: TypeAlias = Literal[
     "continues", "first", "shorter", "prefix", "output", "nothing_new", "model", "tools", "instructions",
@@ -48,6 +48,13 @@ _CLOSENESS: Final[tuple[Reason, ...]] = (
 
 MAX_LINKS: Final = 64
 """Responses that are remembered; servers take 32 lanes, but over HTTP every request may be one of its own."""
+
+
+def items_of(given: str | Sequence[Any]) -> list[Any]:
+    """What a caller says, as items: words are a user's message. Raises `TypeError` for what is neither."""
+    if isinstance(given, dict | bytes | bytearray | memoryview):
+        raise TypeError(f"the input must be a str or a list of items, not {type(given).__name__}")
+    return [{"role": "user", "content": given}] if isinstance(given, str) else [*given]
 
 
 class Plan(NamedTuple):

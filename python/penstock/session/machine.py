@@ -97,7 +97,7 @@ class Machine:
         flight._clear()
         flight._close()
 
-    def steer(self, flight: Flight, items: Any) -> None:
+    def steer(self, flight: Flight, items: list[Any]) -> None:
         """Ask the response under way to take further input of the user."""
         flight.steers.append(items)
         self.outbox.append(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from penstock._penstock import Limits
 from penstock.errors import ConcurrencyError, IncompleteStream
-from penstock.session.chain import Asked, Chains
+from penstock.session.chain import Asked, Chains, items_of
 from penstock.session.failures import ConnectionGone
 from penstock.session.turn import Turn
 
@@ -150,7 +150,7 @@ class ResponsesSession:
         Nothing is sent before it is iterated. `params` are members of this request alone. Raises `ValueError`
         for those that the session decides, `TypeError` for an input that is neither text nor a list.
         """
-        return Turn(self, _items(input), self._with(params), _lane(stream_id))
+        return Turn(self, items_of(input), self._with(params), _lane(stream_id))
 
     def say(self, input: str | Sequence[Any], *, stream_id: str | None = None, **params: Any) -> Turn:
         """A turn that answers the conversation with these new items behind it.
@@ -158,7 +158,7 @@ class ResponsesSession:
         They become part of `conversation` at once, the answer when it is complete.
         """
         settings, lane = self._with(params), _lane(stream_id)
-        self.conversation += _items(input)
+        self.conversation += items_of(input)
         return Turn(self, self.conversation, settings, lane, grows=True)
 
     def _with(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -361,9 +361,3 @@ def _lane(name: str | None) -> str | None:
             raise TypeError(f"stream_id must be a str, not {type(name).__name__}")
         name.encode()  # a lone surrogate does not come back as it went: UnicodeEncodeError, a ValueError
     return name
-
-
-def _items(given: str | Sequence[Any]) -> list[Any]:
-    if isinstance(given, dict | bytes | bytearray | memoryview):
-        raise TypeError(f"the input must be a str or a list of items, not {type(given).__name__}")
-    return [{"role": "user", "content": given}] if isinstance(given, str) else [*given]

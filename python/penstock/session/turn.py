@@ -26,6 +26,7 @@ from penstock.errors import (
     StreamTimeout,
 )
 from penstock.session.calls import FunctionCall, calls_of
+from penstock.session.chain import items_of
 from penstock.session.failures import ALREADY_IN_FLIGHT, CONNECTION_LIMIT, PREVIOUS_NOT_FOUND, failure_of
 from penstock.session.figures import TurnFigures
 from penstock.session.machine import PRELUDE
@@ -309,7 +310,7 @@ class Turn:
             raise RuntimeError("no response is under way that could be steered")
         if not connection.keeps_state:
             raise RuntimeError("a response over HTTP cannot be steered")
-        connection.machine.steer(flight, input if isinstance(input, str) else [*input])
+        connection.machine.steer(flight, items_of(input))
         await connection.flush()
 
     async def __aenter__(self) -> Self:
