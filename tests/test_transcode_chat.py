@@ -236,6 +236,12 @@ def test_tokens_without_alternatives() -> None:
     assert chunks[1]["choices"][0]["logprobs"]["content"] == LOGPROBS
 
 
+def test_log_probabilities_that_are_no_list_are_none() -> None:
+    events = [CREATED, string("output_text.delta", part=0, delta="t", logprobs={"a": 1}), ended()]
+    chunks, _ = transcode(events)
+    assert chunks[1]["choices"][0]["logprobs"] is None
+
+
 MESSAGE = {"type": "message", "id": "m", "content": [{"type": "output_text", "text": "t"}]}
 ANSWER = {
     "object": "response",

@@ -64,7 +64,7 @@ impl ResponsesToChat {
         let place = self.place(fields, payload);
         let part = channel.list().and_then(|list| fields.value(payload, list.index())).and_then(index);
         let (text, part) = (text.decoded(), part.unwrap_or(0));
-        let logprobs = fields.value(payload, Field::Logprobs).filter(|list| !is_empty(Some(list)));
+        let logprobs = fields.value(payload, Field::Logprobs).filter(|list| is_filled_list(list));
         if whole {
             return self.complete(place, channel, part, &text, logprobs);
         }
@@ -239,7 +239,7 @@ impl ResponsesToChat {
             return Ok(());
         };
         let whole = decoded(view.string(channel)).unwrap_or_default();
-        let logprobs = member(part, "logprobs").filter(|list| !is_empty(Some(list)));
+        let logprobs = member(part, "logprobs").filter(|list| is_filled_list(list));
         self.complete(place, channel, number, &whole, logprobs)?;
         if channel == Channel::Text && !self.slot(place)?.cited.contains(&number) {
             for annotation in elements(view.annotations.unwrap_or_default()) {
@@ -285,6 +285,10 @@ impl ResponsesToChat {
             self.diagnostics.note(rules::REASONING_DROPPED);
         }
     }
+}
+
+fn is_filled_list(value: &[u8]) -> bool {
+    value.starts_with(b"[") && !is_empty(Some(value))
 }
 
 /// How many characters WTF-8 text has.
