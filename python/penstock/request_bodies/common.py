@@ -92,18 +92,23 @@ class Report:
         self.paths.append(path)
 
     def rest(
-        self, value: Mapping[str, Any], path: str, known: Iterable[str], target: Json, own: Iterable[str] = ()
+        self,
+        value: Mapping[str, Any],
+        path: str,
+        known: Iterable[str],
+        target: Json | None = None,
+        own: Iterable[str] = (),
     ) -> None:
         """Deal with the members of `value` that nobody has read.
 
-        Those are lost that say something, unless they go to `target` as they are, which `extra` may ask for
-        what is not the source API's `own`.
+        Those are lost that say something, unless there is a `target` to which they go as they are, which
+        `extra` may ask for what is not the source API's `own`.
         """
         for key in sorted(value.keys() - set(known)):
             given = value[key]
             if given is None or any(given == harmless for harmless in HARMLESS.get(key, ())):
                 continue
-            if self.extra == "keep" and key not in own:
+            if target is not None and self.extra == "keep" and key not in own:
                 target[key] = given
             else:
                 self.lose(f"{path}.{key}" if path else key)

@@ -65,7 +65,7 @@ def responses_request_to_chat(
     _add_text(mapping(request.get("text"), "text"), body, report)
     reasoning = mapping(request.get("reasoning"), "reasoning")
     set_given(body, "reasoning_effort", reasoning.get("effort"))
-    report.rest(reasoning, "reasoning", ("effort", "summary", "generate_summary"), {}, reasoning)
+    report.rest(reasoning, "reasoning", ("effort", "summary", "generate_summary"))
     if top := request.get("top_logprobs"):
         body |= {"logprobs": True, "top_logprobs": top}
     for place, wanted in enumerate(listed(request.get("include"), "include")):
@@ -111,7 +111,7 @@ def _add_text(asked: Mapping[str, Any], body: Json, report: Report) -> None:
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif layout and layout.get("type") != "text":
         body["response_format"] = layout
-    report.rest(asked, "text", ("format", "verbosity"), {}, asked)
+    report.rest(asked, "text", ("format", "verbosity"))
 
 
 def _messages(items: Any, report: Report) -> Iterator[Json]:
@@ -199,7 +199,7 @@ class _Turn:
                 self._cite(part, start, part_path)
                 # Log probabilities of what was said are of no use to who hears it.
                 known = ("type", "text", "annotations", "logprobs")
-                self._report.rest(part, part_path, known, {}, part)
+                self._report.rest(part, part_path, known)
             elif part.get("type") == "refusal":
                 self._add_text("refusal", text(part, "refusal", part_path))
             else:

@@ -160,7 +160,7 @@ class _Messages:
                 else:
                     self._report.lose(part_path)
                     continue
-                self._report.rest(part, part_path, ("type", kind), {}, part)
+                self._report.rest(part, part_path, ("type", kind))
         elif content:
             parts.append(_output_text(text(message, "content", path)))
         if message.get("refusal"):
