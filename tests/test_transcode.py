@@ -443,6 +443,19 @@ def test_error_events_and_bodies() -> None:
         events = Decoder().feed(out)
         check(events)
         assert told(events) == ["error insufficient_quota: no credit", "failed insufficient_quota"]
+    for body, message in (
+        (b'[{"error": {"message": "no key"}}]', "no key"),
+        (b'{"detail": "Not Found"}', '{"detail":"Not Found"}'),
+        (b'{"type": "about:blank", "title": "Not Found"}', '{"type":"about:blank","title":"Not Found"}'),
+        (b'{"message": "no route"}', "no route"),
+        (b"<html>", "<html>"),
+    ):
+        transcoder = to_responses()
+        events = Decoder().feed(transcoder.feed(body) + transcoder.finish())
+        assert events[-1]["response"]["error"]["message"] == message
+        back = Transcoder("responses", "chat")
+        chunks = Decoder().feed(back.feed(body) + back.finish())
+        assert chunks[-1]["error"]["message"] == message
     transcoder = to_responses()
     out = transcoder.feed(b"event: error\ndata: Bad Gateway\n\n") + transcoder.finish()
     assert told(Decoder().feed(out)) == ["error server_error: Bad Gateway", "failed server_error"]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::dialect::chat::elements;
 use crate::event::{index, string};
 use crate::json::{Cursor, push_compact, push_key, push_string};
 use crate::limits::DEPTH_CEILING;
@@ -27,9 +28,12 @@ impl Failure {
     }
 
     /// The error that `value` tells of: an object with `code`, `message`, …, one that holds such an object as
-    /// `error`, a string, or any text at all.
+    /// `error`, a list that begins with such an object, a string, or any text at all.
     pub(super) fn read(value: &[u8]) -> Self {
         let value = value.trim_ascii();
+        // Google's servers answer with lists.
+        let first = elements(value).next().filter(|first| member(first, "error").is_some());
+        let value = first.unwrap_or(value);
         let object =
             member(value, "error").filter(|inner| !matches!(*inner, b"null" | b"\"\"")).unwrap_or(value);
         let text = |key| member(object, key).and_then(string).map(|text| text.decoded().into_owned());
@@ -136,6 +140,8 @@ mod tests {
             (r#""gone""#, "server_error", "gone"),
             (r#"{ "detail" : "x y" }"#, "server_error", r#"{"detail":"x y"}"#),
             ("Bad Gateway", "server_error", "Bad Gateway"),
+            (r#"[{"error":{"code":400,"message":"m","status":"s"}},{}]"#, "server_error", "m"),
+            ("[1]", "server_error", "[1]"),
         ] {
             let failure = Failure::read(value.as_bytes());
             assert_eq!(String::from_utf8_lossy(&failure.message), message, "{value}");

@@ -98,8 +98,7 @@ impl Transcoder {
         self.guarded(|this| {
             this.decode(None)?;
             if let Some(body) = this.decoder.non_stream_body() {
-                let name = (!body.trim_ascii_start().starts_with(b"{")).then_some(&b"error"[..]);
-                this.direction.feed(body, name)?;
+                this.direction.feed(body, (!is_answer(body)).then_some(b"error"))?;
             }
             this.direction.finish()
         })
@@ -201,6 +200,14 @@ impl Transcoder {
         self.direction.fail(&Failure::new("server_error", &error.to_string()))?;
         Err(error)
     }
+}
+
+/// Whether a body that is no event stream is one event of an API; else it tells what went wrong, in words of its own.
+#[cold]
+fn is_answer(body: &[u8]) -> bool {
+    let kind = usage::member(body, "type").and_then(crate::event::string);
+    ["choices", "object", "error"].into_iter().any(|key| usage::member(body, key).is_some())
+        || kind.is_some_and(|kind| kind.raw == b"error" || kind.raw.starts_with(b"response."))
 }
 
 /// Hands frames to a direction until one is refused.
