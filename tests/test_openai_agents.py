@@ -9,6 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openai_streams import RECORDINGS, sse
 from test_transcode import STOP, USAGE, calls, delta, fragment, transcode
 
@@ -202,16 +204,14 @@ RECORDED = {
 }
 
 
-@pytest.mark.parametrize("chunks", [*LEGAL.values(), *RECORDED.values()], ids=[*LEGAL, *RECORDED])
-def test_the_order_is_that_of_openai_agents(chunks: list[Json]) -> None:
+def in_their_order(chunks: list[Json]) -> None:
+    """Compare the events that openai-agents makes of chunks with those of their types that penstock makes."""
     handler = pytest.importorskip("agents.models.chatcmpl_stream_handler").ChatCmplStreamHandler
     head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "x"}
     try:
         typed = [ChatCompletionChunk.model_validate(head | chunk) for chunk in chunks]
     except ValueError:
         pytest.skip("the openai package has no model for what this provider sends")
-    if sum(bool(chunk["choices"] and chunk["choices"][0].get("finish_reason")) for chunk in chunks) > 1:
-        pytest.skip("two completions in one recording")
 
     async def run() -> list[Json]:
         return [event.model_dump() async for event in handler.handle_stream(prototype(), source(typed))]
@@ -224,3 +224,49 @@ def test_the_order_is_that_of_openai_agents(chunks: list[Json]) -> None:
     assert order(event for event in ours if event["type"] not in terminals) == order(
         event for event in theirs if event["type"] not in terminals
     )
+
+
+@pytest.mark.parametrize("chunks", [*LEGAL.values(), *RECORDED.values()], ids=[*LEGAL, *RECORDED])
+def test_the_order_is_that_of_openai_agents(chunks: list[Json]) -> None:
+    if sum(bool(chunk["choices"] and chunk["choices"][0].get("finish_reason")) for chunk in chunks) > 1:
+        pytest.skip("two completions in one recording")
+    in_their_order(chunks)
+
+
+PIECES = st.sampled_from(["a", "yy ", "é👋", "\n"])
+
+
+@st.composite
+def call_chunks(draw: st.DrawFn, first: int) -> list[Json]:
+    """Some calls, their fragments one after the other or by turns."""
+    indices = range(first, first + draw(st.integers(1, 3)))
+    begun = [
+        calls(fragment(index, f"call_{index}", "f", draw(st.sampled_from(["", "{"])))) for index in indices
+    ]
+    grown = [calls(fragment(index, args=piece)) for index in indices for piece in ('"a":', "1", "}")]
+    return begun + list(draw(st.permutations(grown)))
+
+
+@st.composite
+def legal_streams(draw: st.DrawFn) -> list[Json]:
+    """Streams of which openai-agents makes legal ones: no raw reasoning, no text beside a refusal, no cut."""
+    chunks = [delta(role="assistant", content=draw(st.sampled_from(["", None])))]
+    chunks += [delta(reasoning_content=piece) for piece in draw(st.lists(PIECES, max_size=3))]
+    said = draw(st.sampled_from(["content", "refusal"]))
+    count = 0
+    for is_call in draw(st.lists(st.booleans(), max_size=4)):
+        if is_call:
+            chunks += draw(call_chunks(count))
+            count += 3
+        else:
+            chunks += [delta(**{said: piece}) for piece in draw(st.lists(PIECES, min_size=1, max_size=3))]
+    ends: list[Json] = [{}, {"content": ""}, {"content": None}]
+    finish = delta("tool_calls" if count else "stop", **draw(st.sampled_from(ends)))
+    usage = {"choices": [], "usage": USAGE}
+    return [*chunks, finish, *draw(st.sampled_from([[], [usage]]))]
+
+
+@settings(max_examples=60, deadline=None)
+@given(legal_streams())
+def test_any_legal_stream_has_their_order(chunks: list[Json]) -> None:
+    in_their_order(chunks)
