@@ -188,7 +188,7 @@ REFUSED: dict[str, tuple[str, bytes, int, str]] = {
         400,
         "tools[0]",
     ),
-    "what no API says": ("/responses", b'{"model":"chat-text","input":[5]}', 400, "cannot be carried over"),
+    "what no API says": ("/responses", b'{"model":"chat-text","input":[5]}', 400, "input[0] is no object"),
     "a route that is none": ("/embeddings", b"{}", 404, "No such route"),
 }
 

@@ -115,8 +115,8 @@ class Question:
         except UnsupportedFieldError as error:
             message = f"The upstream of this model has no form for {error.path}."
             raise ApiError(400, message, code="unsupported_parameter", param=error.path) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ApiError(400, f"The request cannot be carried over: {type(error).__name__}.") from None
+        except ValueError as error:
+            raise ApiError(400, f"The request cannot be carried over: {error}.") from None
 
     def headers_for(self, upstream: Upstream) -> Headers:
         """What is sent beside the body: the upstream's own key, never the client's."""

@@ -116,7 +116,7 @@ class _Messages:
                 item["output"] = message.get("content") or ""
                 yield self._finish(item, message, path, ("role", "content", "name"))
             else:
-                raise ValueError(f"{path}.role is {role!r}, which Chat Completions does not have")
+                raise ValueError(f"{path}.role is one that Chat Completions does not have")
 
     def _finish(
         self,
@@ -201,7 +201,7 @@ class _Messages:
     def _call(self, call: Mapping[str, Any], path: str) -> Json:
         kind = call.get("type") or "function"
         if kind not in ("function", "custom"):
-            raise ValueError(f"{path}.type is {kind!r}, which Chat Completions does not have")
+            raise ValueError(f"{path}.type is one that Chat Completions does not have")
         call_id = text(call, "id", path)
         called = mapping(need(call, kind, path), f"{path}.{kind}")
         own = "function_call"
