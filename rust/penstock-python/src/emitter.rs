@@ -63,7 +63,11 @@ impl ResponseEmitter {
         py: Python<'_>,
         call: impl FnOnce(&mut Emitter) -> Result<T, penstock::Error>,
     ) -> PyResult<T> {
-        guard(py, || call(&mut self.lock(py)?.core).map_err(|error| raise_illegal(py, &error)))
+        guard(py, || {
+            let State { core, id_error, .. } = &mut *self.lock(py)?;
+            // What the caller's generator raised, the core knows only as an id that is none.
+            call(core).map_err(|error| take_raised(id_error).unwrap_or_else(|| raise_illegal(py, &error)))
+        })
     }
 
     /// One call of the core with a piece of text.
@@ -183,13 +187,8 @@ impl ResponseEmitter {
     ///         arguments or code is refused: those are streamed.
     #[pyo3(signature = (item, /))]
     fn add_item(&self, item: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let py = item.py();
-        guard(py, || {
-            let json = json_of(item)?;
-            let State { core, id_error, .. } = &mut *self.lock(py)?;
-            core.item_whole(&json)
-                .map_err(|error| take_raised(id_error).unwrap_or_else(|| raise_illegal(py, &error)))
-        })
+        let json = guard(item.py(), || json_of(item))?;
+        self.call(item.py(), |core| core.item_whole(&json))
     }
 
     /// Opens a part of an item and returns its index; the part that is open ends.
