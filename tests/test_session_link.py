@@ -253,6 +253,20 @@ async def test_a_request_not_wanted_any_more_is_not_sent(script: Script, connect
     assert connection.machine.flight(None) is None
 
 
+async def test_a_connection_whose_next_response_may_be_anybody_s_takes_no_more(
+    script: Script, connection: Connection
+) -> None:
+    first = await launched(connection)
+    script.say(response("created"), response("completed"))
+    connection.machine.cancel(first)
+    assert await connection.wait(first, None)
+    second = await launched(connection)
+    assert connection.usable
+    script.say(event("error", error={"code": "broken"}))
+    assert await connection.wait(second, None)
+    assert not connection.usable
+
+
 async def test_an_error_of_the_transport_ends_all_flights(script: Script, connection: Connection) -> None:
     flights = [await launched(connection, lane) for lane in ("a", "b")]
     refused = ResponseError("refused")

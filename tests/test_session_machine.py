@@ -258,12 +258,12 @@ def test_late_events_of_a_cancelled_response_do_not_enter_the_next(late: Event, 
     assert [one.delta for one in second.events if one.delta] == ["own"]
 
 
-@pytest.mark.parametrize("counted", [False, True])
+@pytest.mark.parametrize("counted", [None, 0, 1], ids=["uncounted", "from 0", "from 1"])
 @pytest.mark.parametrize("ended", ["cancel", "error"])
 @pytest.mark.parametrize("name", ["m1", "", "__fake_id__"])
 @pytest.mark.parametrize("ids", [("r1", "r2"), ("r1", "r1"), ("", "")], ids=str)
 def test_a_server_that_repeats_ids_is_understood_after_a_cancel(
-    ids: tuple[str, str], name: str, ended: str, counted: bool
+    ids: tuple[str, str], name: str, ended: str, counted: int | None
 ) -> None:
     """TensorRT-LLM's items have no ids, those of LiteLLM and openai-agents all have the same."""
     machine = Machine()
@@ -277,8 +277,9 @@ def test_a_server_that_repeats_ids_is_understood_after_a_cancel(
             event("response.output_item.done", output_index=0, item=item),
             response("completed", response_id),
         ]
-        if counted:
-            said = [Event(json.dumps(one.json() | {"sequence_number": n})) for n, one in enumerate(said)]
+        if counted is not None:
+            numbered = enumerate(said, counted)
+            said = [Event(json.dumps(one.json() | {"sequence_number": n})) for n, one in numbered]
         if number:
             feed(machine, *said)
             assert [*flight.events] == said
@@ -328,7 +329,86 @@ def test_a_server_with_rotating_ids_is_understood_after_a_cancel() -> None:
     assert len(flight.events) == 6
 
 
+def test_a_server_that_leaves_numbers_out_is_understood_after_a_cancel() -> None:
+    machine = Machine()
+    for name in ("r1", "r2"):
+        flight = machine.begin(None)
+        item = event("response.output_item.added", output_index=0, item={"id": f"m{name}"}, sequence_number=4)
+        said = [delta(item=f"m{name}", sequence_number=number) for number in (6, 7, 11)]
+        feed(machine, response("created", name), item, *said)
+        assert [*flight.events][2:] == said
+        machine.cancel(flight)
+        feed(machine, response("incomplete", name))
+
+
 # Errors.
+
+
+def late_cancel(lane: str | None = None) -> tuple[Machine, Flight]:
+    """A connection whose last response was complete before its cancel was read, and the next request."""
+    machine = Machine()
+    first = machine.begin(lane)
+    feed(machine, response("created", lane=lane), delta(lane=lane))
+    machine.cancel(first)
+    feed(machine, response("completed", lane=lane))
+    assert first.over
+    return machine, machine.begin(lane)
+
+
+ANSWERS: list[JSON] = [
+    {"code": "unknown_event"},
+    {"code": "response_not_found"},
+    {"code": "response_cancel_not_active"},
+    {"code": "invalid_value", "param": "type"},
+    {"code": None, "message": "Unsupported: 'response.cancel'."},
+]
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=str)
+def test_the_answer_to_a_late_cancel_is_not_the_next_request_s(answer: JSON) -> None:
+    """Or that would fail, and each response from then on be taken for that to the request after its own."""
+    machine, flight = late_cancel()
+    feed(machine, event("error", status=400, error=answer))
+    assert not flight.closed
+    feed(machine, response("created", "r2"), delta("two", "m2"), response("completed", "r2"))
+    assert (flight.response_id, flight.error, machine.unclear) == ("r2", None, False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "unclear"),
+    [
+        ({"code": "invalid_request_error"}, 400, True),
+        ({}, None, True),
+        ({"code": "previous_response_not_found"}, 400, False),
+        ({"code": "invalid_value", "param": "model"}, 400, False),
+        ({"code": "rate_limit_exceeded"}, 429, False),
+        ({"code": "server_error"}, 500, False),
+        ({"code": "response_already_in_flight"}, 400, False),
+    ],
+    ids=str,
+)
+def test_an_error_that_may_be_either_costs_the_connection(
+    answer: JSON, status: int | None, unclear: bool
+) -> None:
+    machine, flight = late_cancel()
+    feed(machine, event("error", status=status, error=answer))
+    assert flight.over
+    assert isinstance(flight.error, ResponseError)
+    assert machine.unclear is unclear
+
+
+def test_an_answer_is_waited_for_no_longer_than_it_may_come() -> None:
+    for lane in (None, "a"):
+        machine, flight = late_cancel(lane)
+        if lane is None:
+            feed(machine, response("created", "r2"))
+        feed(
+            machine,
+            event("error", error={"code": "response_broken"}, **({"stream_id": lane} if lane else {})),
+        )
+        assert isinstance(flight.error, ResponseError)
+        assert not machine.unclear
+
 
 FRAMES: list[tuple[JSON, tuple[Any, ...]]] = [
     # the frame, (status, code, type, param)

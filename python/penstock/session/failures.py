@@ -16,8 +16,10 @@ __all__ = [
     "CONNECTION_LIMIT",
     "PREVIOUS_NOT_FOUND",
     "ConnectionGone",
+    "answers_cancel",
     "error_of",
     "failure_of",
+    "is_of_request",
     "refusal",
 ]
 
@@ -49,6 +51,25 @@ def error_of(event: Event) -> ResponseError:
         type=kind if isinstance(kind, str) else None,
         param=error.param,
         body=event.data,
+    )
+
+
+def answers_cancel(error: ResponseError) -> bool:
+    """Whether an error says that there was nothing to cancel, or that no such message is known."""
+    code, message = error.code or "", (error.error or {}).get("message")
+    named = error.param in ("type", "response_id") or (isinstance(message, str) and "cancel" in message)
+    told = "event" in code or "cancel" in code or code.startswith("response_")
+    return named or (told and code != ALREADY_IN_FLIGHT)
+
+
+def is_of_request(error: ResponseError) -> bool:
+    """Whether an error can only be about a `response.create`: what it names, or the server's own state."""
+    status = error.status or 0
+    return (
+        error.code in (ALREADY_IN_FLIGHT, CONNECTION_LIMIT, PREVIOUS_NOT_FOUND)
+        or error.param is not None
+        or status in (401, 403, 429)
+        or status >= 500
     )
 
 

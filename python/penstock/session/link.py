@@ -77,7 +77,8 @@ class Connection:
     @property
     def usable(self) -> bool:
         """Whether a request may be sent over it."""
-        return not self.retired and not self.machine.limit_reached and self._transport.alive
+        machine = self.machine
+        return not (self.retired or machine.limit_reached or machine.unclear) and self._transport.alive
 
     @property
     def idle(self) -> bool:

@@ -11,6 +11,9 @@ send come out of `Machine.outbox`. The rules:
 - Once a flight was cancelled or ended by an error frame, the connection is under suspicion: late events of it
   may follow, and most events name no response. From then on an event must fit by its item or its number. What
   gateways give to all their items or responses alike is no name of any.
+- A cancel that came too late may be answered by an error when the next request is on its way already. An
+  error that may be that answer or the request's is told to the request. But the response to it may come all
+  the same, and would be taken for that to the one after; so the connection takes no more of them.
 - A lost connection leaves the outcome of every flight unknown.
 """
 
@@ -21,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from penstock._penstock import Event, Limits
 from penstock.errors import OutcomeUnknown, PenstockError, ResponseError
-from penstock.session.failures import CONNECTION_LIMIT, error_of
+from penstock.session.failures import CONNECTION_LIMIT, answers_cancel, error_of, is_of_request
 from penstock.session.flight import Flight, accumulator
 
 if TYPE_CHECKING:
@@ -54,6 +57,7 @@ class Machine:
     Attributes:
         outbox: messages to send, in order.
         limit_reached: whether the server wants a new connection.
+        unclear: whether it cannot be told any more which request the next response belongs to.
         strays: events dropped because they belonged to no flight, or to none that is left.
         unreadable: messages dropped because they were no events.
     """
@@ -61,12 +65,16 @@ class Machine:
     def __init__(self, limits: Limits | None = None) -> None:
         self.outbox: deque[dict[str, Any]] = deque()
         self.limit_reached = False
+        self.unclear = False
         self.strays = 0
         self.unreadable = 0
         self._limits = Limits() if limits is None else limits
         self._flights: dict[str | None, Flight] = {}
         self._retired: dict[str, None] = {}
         self._suspicious = False
+        self._first_number: int | None = None  # of a response's events: 0, or 1 of some gateways
+        self._leaves_gaps = False  # in its numbers, as a gateway does that passes on some events only
+        self._late_cancels = 0  # of responses that were complete by then, and not answered yet
 
     @property
     def flights(self) -> Iterable[Flight]:
@@ -165,7 +173,7 @@ class Machine:
             return late if flight.response_id is None else name not in (None, flight.response_id)
         if kind == "response.created":
             # The very first event begins a response, though another had its name before.
-            return late and event.sequence_number not in (None, 0)
+            return late and event.sequence_number not in (None, self._first_number)
         return late or flight._state != "waiting" or self._suspicious
 
     def _is_doubtful(self, flight: Flight) -> bool:
@@ -180,7 +188,9 @@ class Machine:
         if not isinstance(item, str) or item in _NAMELESS:
             item = None
         number, last = event.sequence_number, flight._sequence
-        follows = None if number is None or last is None else number == last + 1
+        follows = None
+        if number is not None and last is not None:
+            follows = number > last if self._leaves_gaps else number == last + 1
         known, late = item in flight._items, item in self._retired
         if known and not late:
             return True
@@ -196,8 +206,10 @@ class Machine:
     def _take(self, flight: Flight, event: Event, kind: str) -> None:
         if kind in _STEERS:
             flight._sequence = None  # whether they count is not said
-        elif event.sequence_number is not None:
-            flight._sequence = event.sequence_number
+        elif (number := event.sequence_number) is not None:
+            gap = flight._sequence is not None and number > flight._sequence + 1
+            self._leaves_gaps = self._leaves_gaps or (gap and not self._suspicious)
+            flight._sequence = number
         if kind == "response.created":
             self._begin_response(flight, event)
         elif flight._state == "waiting" and kind.startswith("response."):
@@ -214,6 +226,9 @@ class Machine:
 
     def _begin_response(self, flight: Flight, event: Event) -> None:
         response = _part(event, "response")
+        if self._first_number is None:
+            self._first_number = event.sequence_number
+        self._late_cancels = 0  # the server has come to what was sent behind them
         if flight._state == "succeeding":
             output = (flight.accumulator.snapshot() or {}).get("output", [])
             flight.steered += [*output, *(item for items in flight.steers for item in items)]
@@ -242,6 +257,8 @@ class Machine:
             flight._state = "succeeding"  # the server has them, or will say that it does not want them
             return
         flight.terminal = kind
+        if flight.cancelled and kind in ("response.completed", "response.failed"):
+            self._late_cancels += 1
         self._land(flight)
 
     def _take_steer(self, flight: Flight, event: Event, kind: str) -> None:
@@ -258,6 +275,12 @@ class Machine:
         error = error_of(event)
         self.limit_reached = self.limit_reached or error.code == CONNECTION_LIMIT
         concerned = self._concerned(event.stream_id, error)
+        if self._late_cancels and event.stream_id is None:
+            self._late_cancels -= 1
+            if answers_cancel(error):
+                concerned = []
+            elif not is_of_request(error):
+                self.unclear = any(flight._state == "waiting" for flight in concerned)
         self.strays += not concerned
         for flight in concerned:
             self._suspicious = True
