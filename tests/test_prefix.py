@@ -202,6 +202,30 @@ def test_any_float_hashes_as_pipecat_hashes_it(value: float) -> None:
     assert hash_items(value) == pipecat(value)
 
 
+WORDS = ["user", "assistant", "", "caf\u00e9", '\u2028"', "w" * 32, "x" * 33, Text("user")]
+SAME_KEYS = ["role", "type", "content", "id", "\u00e9", 'na"me']
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.permutations(SAME_KEYS).flatmap(lambda keys: st.integers(1, 6).map(lambda size: keys[:size])),
+        max_size=4,
+    ),
+    st.data(),
+)
+def test_dicts_of_few_shapes_and_the_same_words(shapes: list[list[str]], data: st.DataObject) -> None:
+    """The very same keys and words again and again, in shapes of which some begin alike and are as long."""
+    values = st.one_of(st.sampled_from(WORDS), st.integers(0, 3), st.text(max_size=300))
+    dicts = st.sampled_from(shapes or [["role"]]).flatmap(
+        lambda keys: st.fixed_dictionaries(dict.fromkeys(keys, values))
+    )
+    items = data.draw(
+        st.lists(dicts | dicts.map(lambda inner: {"type": "message", "content": [inner]}), max_size=30)
+    )
+    assert hash_items(items) == pipecat(items)
+
+
 @given(WIRE, st.booleans(), st.sampled_from([None, 1, "\t"]))
 @settings(max_examples=400, deadline=None)
 def test_text_hashes_as_the_objects_it_stands_for(

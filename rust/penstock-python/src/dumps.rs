@@ -190,12 +190,16 @@ impl<'py, O: Out> Writer<'_, 'py, O> {
     /// Writes the members of a dict whose values were gathered from `first` on.
     #[inline]
     fn members(&mut self, shape: &Shape<'py>, first: usize) -> Written<'py> {
-        for (place, before) in &shape.order {
-            self.out.write(before);
-            let Some(value) = self.shapes.take(first + place) else { break };
+        for member in &shape.members {
+            let Some(value) = self.shapes.take(first + member.place) else { break };
+            if let Some(text) = member.whole(&value) {
+                self.out.write(text);
+                continue;
+            }
+            self.out.write(member.before());
             self.value(&value).map_err(|fault| {
-                let key = shape.keys.get(*place).map(|key| key.clone().into_any());
-                fault.at(key.map_or(Step::Index(*place), Step::Key))
+                let key = shape.keys.get(member.place).map(|key| key.clone().into_any());
+                fault.at(key.map_or(Step::Index(member.place), Step::Key))
             })?;
         }
         self.out.byte(b'}');

@@ -9,8 +9,12 @@ use crate::limits::Limits;
 /// A SHA-256 digest.
 pub type Digest = [u8; 32];
 
-/// Bytes gathered before they are hashed: many pieces of a text, and whole blocks of the hash.
-const GATHERED: usize = 1024;
+/// Bytes of a block of the hash.
+const BLOCK: usize = 64;
+/// Bytes gathered before they are hashed: many pieces of a text, and whole blocks.
+const GATHERED: usize = 16 * BLOCK;
+/// Longer pieces are not gathered: whole blocks of them are hashed where they stand.
+const LONG: usize = 4 * BLOCK;
 
 /// A SHA-256 that is written piece by piece.
 #[derive(Clone)]
@@ -40,24 +44,25 @@ impl Hasher {
         self.state.finalize().into()
     }
 
-    /// Takes what does not fit behind what is gathered.
+    /// Takes what does not fit behind what is gathered, or is long enough to be hashed where it stands.
     #[inline(never)]
     fn spill(&mut self, bytes: &[u8]) {
-        let room = self.gathered.get_mut(self.filled..).unwrap_or_default();
-        let (head, rest) = bytes.split_at(room.len().min(bytes.len()));
-        if let Some(slots) = room.get_mut(..head.len()) {
-            slots.copy_from_slice(head);
+        let gap = self.filled.next_multiple_of(BLOCK) - self.filled;
+        let (head, rest) = bytes.split_at(gap.min(bytes.len()));
+        self.gather(head);
+        self.state.update(self.gathered.get(..self.filled).unwrap_or_default());
+        self.filled = 0;
+        let (blocks, tail) = rest.split_at(rest.len() - rest.len() % BLOCK);
+        self.state.update(blocks);
+        self.gather(tail);
+    }
+
+    #[inline]
+    fn gather(&mut self, bytes: &[u8]) {
+        if let Some(slots) = self.gathered.get_mut(self.filled..self.filled + bytes.len()) {
+            slots.copy_from_slice(bytes);
+            self.filled += bytes.len();
         }
-        self.state.update(self.gathered);
-        // Whole blocks of the hash need no gathering.
-        let (whole, tail) = rest.split_at(rest.len() - rest.len() % GATHERED);
-        if !whole.is_empty() {
-            self.state.update(whole);
-        }
-        if let Some(slots) = self.gathered.get_mut(..tail.len()) {
-            slots.copy_from_slice(tail);
-        }
-        self.filled = tail.len();
     }
 
     /// As [`Hasher::spill`], with quotes.
@@ -73,18 +78,20 @@ impl Out for Hasher {
     #[inline(always)]
     fn write(&mut self, bytes: &[u8]) {
         match self.gathered.get_mut(self.filled..self.filled + bytes.len()) {
-            Some(slots) => {
+            Some(slots) if bytes.len() <= LONG => {
                 copy(bytes, slots);
                 self.filled += bytes.len();
             }
-            None => self.spill(bytes),
+            _ => self.spill(bytes),
         }
     }
 
     #[inline(always)]
     fn quoted(&mut self, plain: &[u8]) {
         let end = self.filled + plain.len() + 2;
-        if let Some([open, slots @ .., close]) = self.gathered.get_mut(self.filled..end) {
+        if plain.len() <= LONG
+            && let Some([open, slots @ .., close]) = self.gathered.get_mut(self.filled..end)
+        {
             (*open, *close) = (b'"', b'"');
             copy(plain, slots);
             self.filled = end;
