@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from functools import partial
 from time import process_time
 from typing import Any
 
@@ -89,7 +90,7 @@ def decode_in_python() -> Any:
 
 def rewriting() -> Callable[[], str]:
     rewriter = IdRewriter(SEALED, "encode", tenant="acme", provider="openai", model="gpt-5.2")
-    return lambda: rewriter.message(CREATED)
+    return partial(rewriter.message, CREATED)
 
 
 def rewrite_in_python() -> str:
@@ -125,5 +126,5 @@ def test_python(measure: Measure, row: rows.Row, ours: Callable[[], Any], theirs
 
 def test_an_event_without_a_response(measure: Measure) -> None:
     rewriter = IdRewriter(SEALED, "encode", tenant="acme")
-    made = measure(rows.PASS, "", "penstock", OURS_IS, repeated(lambda: rewriter.message(DELTA)), per=CALLS)
+    made = measure(rows.PASS, "", "penstock", OURS_IS, repeated(partial(rewriter.message, DELTA)), per=CALLS)
     assert made is DELTA

@@ -19,7 +19,8 @@ use crate::strings::ascii;
 /// Rewrites the ids in messages and streams; every other byte stays as it is.
 ///
 /// Encoding puts the codec's ids in the place of the upstream's, in the `response` of every event that has one and in
-/// bodies that are a response. Decoding is the way back, for what clients send: there, an id that a `SealedCodec` did not
+/// bodies that are a response; brackets and strings tell where, so that text which only nearly is JSON (`NaN`) is
+/// rewritten as well. Decoding is the way back, for what clients send: there, an id that a `SealedCodec` did not
 /// seal for the tenant raises, and so does text that is no JSON, as nobody knows what ids it holds. LiteLLM's codec lets
 /// pass what it did not encode.
 ///
@@ -36,7 +37,39 @@ use crate::strings::ascii;
 #[pyclass(frozen, module = "penstock.ids")]
 pub(crate) struct IdRewriter {
     /// In a box, as the searchers inside are aligned to 32 bytes and Python's objects to 16.
-    state: Mutex<Box<SseRewriter>>,
+    state: Mutex<Box<State>>,
+}
+
+struct State {
+    stream: SseRewriter,
+    /// Kept for its room.
+    message: Vec<u8>,
+}
+
+/// More room than this is not kept.
+const KEPT_ROOM: usize = 64 * 1024;
+
+impl State {
+    /// Hands `made` the message rewritten, or None if it stays as it is.
+    #[inline]
+    fn message<T>(
+        &mut self,
+        py: Python<'_>,
+        message: &[u8],
+        made: impl FnOnce(Option<&[u8]>) -> PyResult<T>,
+    ) -> PyResult<T> {
+        let Self { stream, message: out } = self;
+        let changed = stream.rewriter_mut().message(message, out);
+        let made = match changed {
+            Ok(changed) => made(changed.then_some(out)),
+            Err(refusal) => Err(refused(py, &refusal)),
+        };
+        out.clear();
+        if out.capacity() > KEPT_ROOM {
+            *out = Vec::new();
+        }
+        made
+    }
 }
 
 #[pymethods]
@@ -72,7 +105,7 @@ impl IdRewriter {
             let translation = Translation { codec, direction, scope: Scope { tenant, provider, model } };
             let rewriter = Rewriter::new(translation, Selection { mentions, items, content });
             let stream = SseRewriter::new(rewriter, &Limits::or_default(limits));
-            Ok(Self { state: Mutex::new(Box::new(stream)) })
+            Ok(Self { state: Mutex::new(Box::new(State { stream, message: Vec::new() })) })
         })
     }
 
@@ -91,7 +124,10 @@ impl IdRewriter {
             with_bytes(data, |data| {
                 let mut state = lock(py, &self.state)?;
                 let mut out = Vec::with_capacity(data.as_bytes().len() + 128);
-                state.feed(data.as_bytes(), &mut out).map_err(|refusal| refused_after(py, &refusal, &out))?;
+                state
+                    .stream
+                    .feed(data.as_bytes(), &mut out)
+                    .map_err(|refusal| refused_after(py, &refusal, &out))?;
                 // What passes unchanged and whole is the same object.
                 if out == data.as_bytes() { Ok(data.clone()) } else { Ok(PyBytes::new(py, &out)) }
             })
@@ -102,7 +138,7 @@ impl IdRewriter {
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         guard(py, || {
             let mut out = Vec::new();
-            let finished = lock(py, &self.state)?.finish(&mut out);
+            let finished = lock(py, &self.state)?.stream.finish(&mut out);
             finished.map_err(|refusal| refused_after(py, &refusal, &out))?;
             Ok(PyBytes::new(py, &out))
         })
@@ -119,31 +155,27 @@ impl IdRewriter {
         let py = message.py();
         guard(py, || {
             let mut state = lock(py, &self.state)?;
-            let mut rewrite = |bytes: &[u8]| {
-                let mut out = Vec::new();
-                let changed = state.rewriter_mut().message(bytes, &mut out);
-                changed.map(|changed| changed.then_some(out)).map_err(|refusal| refused(py, &refusal))
-            };
             if let Ok(event) = message.cast::<Event>() {
-                let Some(out) = rewrite(event.get().payload(py))? else { return Ok(message.clone()) };
-                let fields = PyDict::new(py);
-                fields.set_item("name", message.getattr("name")?)?;
-                fields.set_item("id", message.getattr("id")?)?;
-                return message.get_type().call((PyBytes::new(py, &out),), Some(&fields));
+                return state.message(py, event.get().payload(py), |out| {
+                    let Some(out) = out else { return Ok(message.clone()) };
+                    let fields = PyDict::new(py);
+                    fields.set_item("name", message.getattr("name")?)?;
+                    fields.set_item("id", message.getattr("id")?)?;
+                    message.get_type().call((PyBytes::new(py, out),), Some(&fields))
+                });
             }
             if let Ok(text) = message.cast::<PyString>() {
-                let Some(out) = with_utf8(text, rewrite)? else { return Ok(message.clone()) };
-                if out.is_ascii() {
-                    return Ok(ascii(py, &out)?.into_any());
-                }
-                return match std::str::from_utf8(&out) {
-                    Ok(text) => Ok(PyString::new(py, text).into_any()),
-                    Err(_) => PyBytes::new(py, &out).call_method1("decode", ("utf-8", "surrogatepass")),
-                };
+                return with_utf8(text, |bytes| {
+                    state.message(py, bytes, |out| match out {
+                        Some(out) => wtf8(py, out),
+                        None => Ok(message.clone()),
+                    })
+                });
             }
             with_bytes(message, |bytes| {
-                let out = rewrite(bytes.as_bytes())?;
-                Ok(out.map_or_else(|| message.clone(), |out| PyBytes::new(py, &out).into_any()))
+                state.message(py, bytes.as_bytes(), |out| {
+                    Ok(out.map_or_else(|| message.clone(), |out| PyBytes::new(py, out).into_any()))
+                })
             })
         })
     }
@@ -153,7 +185,7 @@ impl IdRewriter {
     fn origin(&self, py: Python<'_>) -> PyResult<Option<Parts>> {
         guard(py, || {
             let state = lock(py, &self.state)?;
-            let origin = state.rewriter().origin().cloned();
+            let origin = state.stream.rewriter().origin().cloned();
             Ok(origin.map(parts))
         })
     }
@@ -161,6 +193,18 @@ impl IdRewriter {
     fn __repr__(&self, py: Python<'_>) -> PyResult<&'static str> {
         guard(py, || lock(py, &self.state).map(|_| "<IdRewriter>"))
             .or_else(|_| Ok("<IdRewriter in use or spoiled>"))
+    }
+}
+
+/// The str that UTF-8 which may hold surrogates is of.
+#[inline]
+fn wtf8<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    if text.is_ascii() {
+        return Ok(ascii(py, text)?.into_any());
+    }
+    match std::str::from_utf8(text) {
+        Ok(text) => Ok(PyString::new(py, text).into_any()),
+        Err(_) => PyBytes::new(py, text).call_method1("decode", ("utf-8", "surrogatepass")),
     }
 }
 

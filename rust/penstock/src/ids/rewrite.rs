@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use memchr::memmem::Finder;
 
-use super::locate::{Found, locate};
+use super::locate::{Found, is_object, locate};
 use super::{Direction, IdKind, Origin, Selection, Translation};
 use crate::error::Error;
 use crate::event::explain;
@@ -118,7 +118,8 @@ impl Rewriter {
         }
         let mut found = std::mem::take(&mut self.found);
         let mut done = Ok(());
-        if locate(message, &mut found).is_err() {
+        let readable = !self.translation.refuses() || is_object(message);
+        if !readable || locate(message, &mut found).is_err() {
             found.clear();
             done = self.unreadable(message);
         }

@@ -7,6 +7,7 @@
 mod ascii;
 mod canonical;
 mod cursor;
+mod outline;
 mod partial;
 mod partial_text;
 mod skip;
@@ -19,6 +20,7 @@ mod write;
 pub use ascii::{Out, write_float, write_latin1, write_utf16, write_utf32, write_wtf8};
 pub use canonical::{CanonicalElement, canonical_elements, canonicalize};
 pub use cursor::{Cursor, Kind, Number, RawStr};
+pub(crate) use outline::{Outline, OutlineBlock};
 pub use partial::{PartialJson, PartialSink, PartialState};
 pub(crate) use text::append_wtf8;
 pub use text::{Surrogates, push_escaped, push_lossy, push_wtf8};

@@ -272,7 +272,7 @@ impl<'a> Blocks<'a> {
 
 /// The masks of the text's last bytes, as if blanks followed them.
 #[inline(always)]
-fn last_block<B: Backend>(text: &[u8], rest: &[u8]) -> Masks {
+pub(super) fn last_block<B: Backend>(text: &[u8], rest: &[u8]) -> Masks {
     let Some(last) = text.last_chunk::<BLOCK>() else {
         let mut block = [b' '; BLOCK];
         if let Some(start) = block.get_mut(..rest.len()) {
