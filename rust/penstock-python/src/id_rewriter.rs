@@ -14,7 +14,7 @@ use crate::given::unknown;
 use crate::ids::{Parts, codec_of, invalid, parts, with_text};
 use crate::limits::Limits;
 use crate::partial::with_utf8;
-use crate::strings::ascii;
+use crate::strings::{ascii, is_ascii};
 
 /// Rewrites the ids in messages and streams; every other byte stays as it is.
 ///
@@ -46,7 +46,7 @@ struct State {
     message: Vec<u8>,
 }
 
-/// More room than this is not kept.
+/// No room is kept for a message that is larger.
 const KEPT_ROOM: usize = 64 * 1024;
 
 impl State {
@@ -58,17 +58,14 @@ impl State {
         message: &[u8],
         made: impl FnOnce(Option<&[u8]>) -> PyResult<T>,
     ) -> PyResult<T> {
-        let Self { stream, message: out } = self;
-        let changed = stream.rewriter_mut().message(message, out);
-        let made = match changed {
-            Ok(changed) => made(changed.then_some(out)),
-            Err(refusal) => Err(refused(py, &refusal)),
-        };
+        let mut large = Vec::new();
+        let out = if message.len() > KEPT_ROOM { &mut large } else { &mut self.message };
         out.clear();
-        if out.capacity() > KEPT_ROOM {
-            *out = Vec::new();
+        match &self.stream.rewriter_mut().message(message, out) {
+            Ok(true) => made(Some(out)),
+            Ok(false) => made(None),
+            Err(refusal) => Err(refused(py, refusal)),
         }
-        made
     }
 }
 
@@ -199,7 +196,7 @@ impl IdRewriter {
 /// The str that UTF-8 which may hold surrogates is of.
 #[inline]
 fn wtf8<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    if text.is_ascii() {
+    if is_ascii(text) {
         return Ok(ascii(py, text)?.into_any());
     }
     match std::str::from_utf8(text) {

@@ -71,7 +71,7 @@ impl Default for Options {
 
 /// The Python object of one JSON text.
 pub(crate) fn to_python<'py>(py: Python<'py>, text: &[u8], options: Options) -> PyResult<Bound<'py, PyAny>> {
-    let plain = text.is_ascii() && !text.contains(&b'\\');
+    let plain = strings::is_ascii(text) && !text.contains(&b'\\');
     let words = strings::words(py)?;
     let mut builder = Builder {
         py,

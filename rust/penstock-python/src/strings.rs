@@ -182,6 +182,14 @@ pub(crate) fn is_lossy(text: RawStr<'_>) -> bool {
     std::str::from_utf8(text.raw).is_err() || push_lossy(text, &mut Vec::with_capacity(text.raw.len()))
 }
 
+/// As the slice's own, which looks at the last bytes one by one.
+#[inline]
+pub(crate) fn is_ascii(bytes: &[u8]) -> bool {
+    let Some(last) = bytes.last_chunk() else { return bytes.is_ascii() };
+    let words = bytes.as_chunks().0.iter().chain([last]).copied().map(u64::from_ne_bytes);
+    words.fold(0, |all, word| all | word) & 0x8080_8080_8080_8080 == 0
+}
+
 /// A new Python string from ASCII bytes, filled in place.
 #[inline]
 pub(crate) fn ascii<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
