@@ -15,9 +15,6 @@ pub enum Wire {
 /// What an event takes that begins, opens or ends something; less, the output grows several times for one event.
 const USUAL_BYTES: usize = 1024;
 
-/// More than this between two calls of [`Writer::clear`] comes of a reader that has much at once, again and again.
-const BULK_BYTES: usize = 8 * USUAL_BYTES;
-
 /// Of a prefix, all but the type, which may stand there twice.
 const PREFIX_BYTES: usize = 48;
 
@@ -100,6 +97,8 @@ pub(super) struct Writer {
     /// What closes each event.
     tail: Vec<u8>,
     pub(super) out: Vec<u8>,
+    /// How much was written when it was last cleared.
+    cleared: usize,
     /// Where each message ends; unused for SSE.
     ends: Vec<usize>,
     /// Where the event being written starts.
@@ -130,6 +129,7 @@ impl Writer {
             padding,
             tail,
             out: Vec::new(),
+            cleared: 0,
             ends: Vec::new(),
             from: 0,
             sequence: Counter::ZERO,
@@ -220,13 +220,14 @@ impl Writer {
         starts.zip(&self.ends).map(|(start, &end)| self.out.get(start..end).unwrap_or_default())
     }
 
-    /// Forgets what was written. The room is kept that an event takes, and that of whoever reads in bulk: a stream's
-    /// first events take more, and most streams are silent for long after them.
+    /// Forgets what was written. The room is kept that an event takes, or as much as was written twice in a row: a
+    /// stream's first events take more than that, and most streams are silent for long after them.
     pub(super) fn clear(&mut self) {
-        let bulk = self.out.len() > BULK_BYTES;
+        let usual = self.out.len().min(self.cleared).max(USUAL_BYTES);
+        self.cleared = self.out.len();
         self.out.clear();
-        if !bulk {
-            self.out.shrink_to(USUAL_BYTES);
+        if self.out.capacity() > 2 * usual {
+            self.out.shrink_to(usual);
         }
         self.ends.clear();
     }

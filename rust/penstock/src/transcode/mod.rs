@@ -229,9 +229,7 @@ impl Sink for Into<'_> {
     fn known(&mut self, text: &[u8], at: usize, _carried: bool) -> Result<usize, Miss> {
         match &mut *self.direction {
             Direction::ToResponses(to) if self.refused.is_none() => {
-                let (end, fed) = to.feed_known(text, at)?;
-                self.refused = fed.err();
-                Ok(end)
+                to.feed_known(text, at, &mut self.refused)
             }
             _ => Err(Miss::Different),
         }

@@ -55,25 +55,26 @@ impl Repeat {
     }
 
     /// What `payload` adds, if it repeats the chunk before.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn fit<'a>(&self, payload: &'a [u8]) -> Option<Added<'a>> {
-        let (added, end) = self.fit_at(payload, 0, false).ok()?;
-        (end == payload.len()).then_some(added)
+        let (added, length) = self.fit_in(payload, false).ok()?;
+        (length == payload.len()).then_some(added)
     }
 
     /// What the event that starts at `at` of a stream adds, and where it ends, if it stands there whole and repeats
     /// the chunk before.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn fit_event<'a>(&self, stream: &'a [u8], at: usize) -> Result<(Added<'a>, usize), Miss> {
-        let (added, end) = self.fit_at(stream, at, true)?;
-        if end - at <= KNOWN_LONGEST { Ok((added, end)) } else { Err(Miss::Different) }
+        let (added, length) = self.fit_in(stream.get(at..).unwrap_or_default(), true)?;
+        if length <= KNOWN_LONGEST { Ok((added, at + length)) } else { Err(Miss::Different) }
     }
 
-    #[inline]
-    fn fit_at<'a>(&self, text: &'a [u8], at: usize, framed: bool) -> Result<(Added<'a>, usize), Miss> {
+    #[inline(always)]
+    fn fit_in<'a>(&self, text: &'a [u8], framed: bool) -> Result<(Added<'a>, usize), Miss> {
         let (target, choice) = self.known.ok_or(Miss::Different)?;
-        let (piece, end) = dispatch(Fit { repeat: self, text, at, framed })?;
-        Ok((Added { target, choice, piece }, end))
+        let Fitted { start, end, length, escaped, ascii } = dispatch(Fit { repeat: self, text, framed })?;
+        let raw = text.get(start as usize..end as usize).unwrap_or_default();
+        Ok((Added { target, choice, piece: RawStr { raw, escaped, ascii } }, length as usize))
     }
 
     /// Remembers a chunk that has just been applied without a breach, if it adds one piece to one choice; says to
@@ -110,22 +111,33 @@ impl Repeat {
     }
 }
 
+/// A chunk that repeats the one before, with places from its beginning; small enough for two registers.
+struct Fitted {
+    /// The piece.
+    start: u32,
+    end: u32,
+    /// Of the chunk, or its event.
+    length: u32,
+    escaped: bool,
+    ascii: bool,
+}
+
 struct Fit<'r, 'a> {
     repeat: &'r Repeat,
+    /// What begins with the chunk, or its event.
     text: &'a [u8],
-    /// Where the chunk begins, or the event.
-    at: usize,
     /// Whether what stands around a chunk in a stream is to be there too.
     framed: bool,
 }
 
-impl<'a> Task for Fit<'_, 'a> {
-    type Output = Result<(RawStr<'a>, usize), Miss>;
+impl Task for Fit<'_, '_> {
+    type Output = Result<Fitted, Miss>;
 
     #[inline(always)]
     fn run<B: Backend>(self) -> Self::Output {
-        let Self { repeat, text, mut at, framed } = self;
-        let mut piece = None;
+        let Self { repeat, text, framed } = self;
+        let mut fitted = Err(Miss::Different);
+        let mut at = 0;
         for (place, literal) in repeat.literals.iter().enumerate().take(repeat.holes + 1) {
             let mut literal = &**literal;
             if place == 0 && !framed {
@@ -142,15 +154,19 @@ impl<'a> Task for Fit<'_, 'a> {
                 let Some((end, plain)) = string_end::<B>(text, at) else {
                     return Err(miss_in_string(text, at));
                 };
+                let (Ok(start), Ok(stop)) = (u32::try_from(at), u32::try_from(end)) else {
+                    return Err(Miss::Different);
+                };
                 if place == repeat.piece {
-                    let raw = text.get(at..end).unwrap_or_default();
-                    let escaped = !plain && memchr::memchr(b'\\', raw).is_some();
-                    piece = Some(RawStr { raw, escaped, ascii: plain });
+                    let escaped =
+                        !plain && memchr::memchr(b'\\', text.get(at..end).unwrap_or_default()).is_some();
+                    fitted = Ok(Fitted { start, end: stop, length: 0, escaped, ascii: plain });
                 }
                 at = end;
             }
         }
-        Ok((piece.ok_or(Miss::Different)?, at))
+        let length = u32::try_from(at).map_err(|_| Miss::Different)?;
+        fitted.map(|fitted| Fitted { length, ..fitted })
     }
 }
 

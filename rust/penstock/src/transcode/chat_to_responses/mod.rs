@@ -151,16 +151,20 @@ impl ChatToResponses {
     }
 
     /// Takes the event that starts at `at` of a stream and returns where it ends, if it stands there whole and is of the
-    /// common kind; otherwise nothing is taken.
-    #[inline]
+    /// common kind; otherwise nothing is taken. What is wrong with what it adds goes to `refused`.
+    #[inline(always)]
     pub(super) fn feed_known(
         &mut self,
         stream: &[u8],
         at: usize,
-    ) -> Result<(usize, Result<(), Error>), Miss> {
+        refused: &mut Option<Error>,
+    ) -> Result<usize, Miss> {
         let item = self.repeat_item.ok_or(Miss::Different)?;
         let (added, end) = self.repeat.fit_event(stream, at)?;
-        Ok((end, self.add(item, added)))
+        if let Err(error) = self.add(item, added) {
+            *refused = Some(error);
+        }
+        Ok(end)
     }
 
     /// Adds to an item what a repeating chunk adds.
