@@ -1,11 +1,13 @@
 //! Where ids and times come from that a caller does not give: the system, or the caller's own generator.
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 
 use penstock::IdSource;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyCFunction, PyDict};
 
 /// What a caller's generator raised inside a call of the core, which has no word for it.
 pub(crate) type Raised = Arc<Mutex<Option<PyErr>>>;
@@ -27,12 +29,58 @@ pub(crate) fn make_id(py: Python<'_>, ids: Option<&Py<PyAny>>, prefix: &str) -> 
     Ok(format!("{prefix}{}", token_hex(py, 24)?))
 }
 
-/// So many random bytes, in hexadecimal.
+/// So many random bytes of the system's, in hexadecimal.
 pub(crate) fn token_hex(py: Python<'_>, bytes: usize) -> PyResult<String> {
-    static TOKEN_HEX: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let find = || PyResult::Ok(py.import("secrets")?.getattr("token_hex")?.unbind());
-    let token_hex = TOKEN_HEX.get_or_try_init(py, find)?;
-    token_hex.call1(py, (bytes,))?.extract(py)
+    debug_assert!(bytes <= ASKED);
+    let token = POOL.with_borrow_mut(|pool| pool.take(bytes));
+    if let Some(token) = token {
+        return Ok(token);
+    }
+    let asked = urandom(py)?;
+    POOL.with_borrow_mut(|pool| {
+        *pool = Pool { bytes: asked.as_bytes().to_vec() };
+        Ok(pool.take(bytes).unwrap_or_default())
+    })
+}
+
+/// Random bytes that the system is asked for at once, as each question costs as much as all that is done with its answer.
+const ASKED: usize = 512;
+
+thread_local! {
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { bytes: Vec::new() }) };
+}
+
+/// Random bytes that no token has been made of.
+struct Pool {
+    bytes: Vec<u8>,
+}
+
+impl Pool {
+    fn take(&mut self, count: usize) -> Option<String> {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let rest = self.bytes.len().checked_sub(count)?;
+        let digit = |value: u8| char::from(DIGITS.get(usize::from(value)).copied().unwrap_or(b'0'));
+        Some(self.bytes.drain(rest..).flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect())
+    }
+}
+
+fn urandom(py: Python<'_>) -> PyResult<Bound<'_, PyBytes>> {
+    static URANDOM: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let find = || {
+        let os = py.import("os")?;
+        if let Ok(register) = os.getattr("register_at_fork") {
+            // Parent and child must not make the same tokens.
+            let forget = PyCFunction::new_closure(py, None, None, |_, _| {
+                POOL.with_borrow_mut(|pool| pool.bytes.clear());
+            })?;
+            let hooks = PyDict::new(py);
+            hooks.set_item("after_in_child", forget)?;
+            register.call((), Some(&hooks))?;
+        }
+        PyResult::Ok(os.getattr("urandom")?.unbind())
+    };
+    let bytes = URANDOM.get_or_try_init(py, find)?.bind(py).call1((ASKED,))?;
+    Ok(bytes.cast_into::<PyBytes>()?)
 }
 
 /// Ids for the core: from the caller's generator, or counted behind a random seed.

@@ -46,7 +46,8 @@ use crate::origin::{Raised, id_source, require_callable, seconds, take_raised, t
 ///     include_usage: write the usage chunk, as `stream_options.include_usage` asks a Chat Completions server to.
 #[pyclass(frozen, module = "penstock")]
 pub(crate) struct Transcoder {
-    state: Mutex<State>,
+    /// In a box, as it is large and would be moved a few times until its object is made.
+    state: Mutex<Box<State>>,
 }
 
 struct State {
@@ -195,7 +196,7 @@ impl Transcoder {
                 }
             };
             let feed = Feed::new(&given.limits);
-            Ok(Self { state: Mutex::new(State { core, feed, reader: None, id_error }) })
+            Ok(Self { state: Mutex::new(Box::new(State { core, feed, reader: None, id_error })) })
         })
     }
 
@@ -228,7 +229,7 @@ impl Transcoder {
         let py = events.py();
         guard(py, || {
             let mut state = lock(py, &self.state)?;
-            let State { core, feed, .. } = &mut *state;
+            let State { core, feed, .. } = &mut **state;
             let result = feed.feed(events, core);
             if let Err(error) = result {
                 return Err(take_raised(&state.id_error).unwrap_or(error));
@@ -254,7 +255,7 @@ impl Transcoder {
     fn finish_events<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         guard(py, || {
             let mut state = lock(py, &self.state)?;
-            let State { core, feed, .. } = &mut *state;
+            let State { core, feed, .. } = &mut **state;
             let result = feed.finish(core).and_then(|()| core.finish());
             result.map_err(|error| state.raise(py, &error))?;
             state.events(py)
