@@ -22,26 +22,24 @@ Race = Callable[..., None]
 
 
 def transcode(streams: Streams) -> Pass:
-    """Every stream as Responses bytes; what they say is read once, outside the clock."""
-    said: dict[int, str] = {}
-
-    def text(written: bytes) -> str:
+    """Every stream as Responses bytes, which go as they come, as a gateway sends them. What they say is read once,
+    outside the clock; that each pass writes as much is seen by their length."""
+    said: list[tuple[int, str]] = []
+    for stream in streams:
+        transcoder = Transcoder("chat", "responses", id="resp_1")
+        written = b"".join([*map(transcoder.feed, stream.chunks), transcoder.finish()])
         accumulator = ResponseAccumulator()
         accumulator.feed(written)
-        return accumulator.output_text
+        said.append((len(written), accumulator.output_text))
 
     def run() -> list[Any]:
         texts = []
-        for number, stream in enumerate(streams):
+        for stream, (length, text) in zip(streams, said, strict=True):
             transcoder = Transcoder("chat", "responses", id="resp_1")
-            written = [transcoder.feed(chunk) for chunk in stream.chunks]
-            written.append(transcoder.finish())
-            if number not in said:
-                said[number] = text(b"".join(written))
-            texts.append(said[number])
+            written = sum(map(len, map(transcoder.feed, stream.chunks))) + len(transcoder.finish())
+            texts.append(text if written == length else None)
         return texts
 
-    run()
     return run
 
 
