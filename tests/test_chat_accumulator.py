@@ -73,6 +73,16 @@ def fed(*pieces: Any) -> ChatAccumulator:
     return accumulator
 
 
+def tells_of_an_error(chunk: Any) -> bool:
+    """Whether a vector's chunk holds an error or is one."""
+    if isinstance(chunk, str):
+        return False
+    if "event" in chunk or chunk.get("object") == "error":
+        return True
+    choices = [choice for choice in chunk.get("choices") or [] if isinstance(choice, dict)]
+    return any(each.get("error") for each in [chunk, *choices])
+
+
 def pointed(document: Any, pointer: str) -> Any:
     for part in pointer.split("/")[1:]:
         document = document[int(part) if isinstance(document, list) else part]
@@ -109,6 +119,7 @@ def test_vectors(row: Json) -> None:
         with pytest.raises(KeyError):
             pointed(snapshot, pointer)
     assert accumulator.terminal == row["terminal"]
+    assert (accumulator.error is not None) == any(map(tells_of_an_error, row["chunks"]))
     assert accumulator.diagnostics == row["diagnostics"]
     if "calls" in row:
         keys = {"call_id": "id", "name": "name", "arguments": "arguments", "complete": "complete"}

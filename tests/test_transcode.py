@@ -49,6 +49,16 @@ def delta(finish: str | None = None, /, **members: Any) -> Json:
     return {"choices": [{"index": 0, "delta": members, "finish_reason": finish}]}
 
 
+DIED: Json = {"code": 502, "message": "died"}
+
+
+def failed(finish: str | None = "error", error: Json | None = DIED, /, **members: Any) -> Json:
+    """A chunk whose choice has an error, as OpenRouter sends it."""
+    chunk = delta(finish, **members)
+    chunk["choices"][0]["error"] = error
+    return chunk
+
+
 def fragment(index: int | None = 0, id: str | None = None, name: str | None = None, args: Any = None) -> Json:
     """A fragment of a tool call; what is None is left out."""
     function = {key: value for key, value in (("name", name), ("arguments", args)) if value is not None}
@@ -239,6 +249,24 @@ MESSAGES: dict[str, tuple[list[Json | str], list[str]]] = {
         [delta("stop", content="t"), {"error": "late"}],
         ["+0 message", "+0.0 output_text", "0.0 t", "-0 incomplete", "error server_error: late",
          "failed server_error"],
+    ),
+    "an error in the choice, then usage": (
+        [delta(content="t"), failed(), {"choices": [], "usage": {"total_tokens": 3}}],
+        ["+0 message", "+0.0 output_text", "0.0 t", "-0 incomplete", "error server_error: died",
+         "failed server_error"],
+    ),
+    "an error in the choice without a finish reason": (
+        [delta(content="t"), failed(None, content="u"), delta(content="v")],
+        ["+0 message", "+0.0 output_text", "0.0 t", "0.0 u", "0.0 v", "-0 incomplete",
+         "error server_error: died", "failed server_error"],
+    ),
+    "an error in the choice that says it stopped": (
+        [failed("stop", {"code": 429, "message": "slow"})],
+        ["error rate_limit_exceeded: slow", "failed rate_limit_exceeded"],
+    ),
+    "no error in the choice": (
+        [failed("stop", None, content="t")],
+        ["+0 message", "+0.0 output_text", "0.0 t", "-0 completed", "completed"],
     ),
     "73 custom tool": (
         [calls({"index": 0, "id": "a", "type": "custom", "custom": {"name": "f", "input": "x"}}),

@@ -149,7 +149,8 @@ fn a_cut_between_chunks_is_never_whole() {
             let unfinished =
                 choices.is_empty() || choices.iter().any(|choice| choice["finish_reason"].is_null());
             let sentinel = events[..end].iter().any(|(payload, _)| payload.trim() == "[DONE]");
-            let error = found.get("error").is_some();
+            let error = found.get("error").is_some()
+                || choices.iter().any(|choice| choice.get("error").is_some_and(|error| !error.is_null()));
             let whole = accumulator.terminal().is_some();
             assert_eq!(whole, sentinel || error || !unfinished, "{name} after {end}");
         }
@@ -230,6 +231,9 @@ fn chunks() -> impl Strategy<Value = Vec<Value>> {
         if rare == 1 {
             chunk["usage"] = json!({"total_tokens": odd});
         }
+        if rare == 2 {
+            chunk["choices"][0]["error"] = json!({"message": "m"});
+        }
         chunk
     });
     // Runs of chunks that differ in little are what the fast path feeds on.
@@ -251,6 +255,7 @@ proptest! {
         }
         prop_assert_eq!(fast.tokens(), slow.tokens());
         prop_assert_eq!(fast.terminal(), slow.terminal());
+        prop_assert_eq!(fast.error(), slow.error());
         prop_assert_eq!(fast.diagnostics().collect::<Vec<_>>(), slow.diagnostics().collect::<Vec<_>>());
     }
 

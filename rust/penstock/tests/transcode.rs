@@ -56,9 +56,10 @@ fn delta() -> impl Strategy<Value = String> {
 fn chunk() -> impl Strategy<Value = String> {
     let choice = prop::sample::select(vec!["0", "0", "0", "1"]);
     let reason = prop::sample::select(vec!["null", "null", "null", "\"stop\""]);
-    (delta(), choice, reason).prop_map(|(delta, choice, reason)| {
+    let error = prop::sample::select(vec!["", "", "", r#","error":null"#, r#","error":{"message":"m"}"#]);
+    (delta(), choice, reason, error).prop_map(|(delta, choice, reason, error)| {
         format!(
-            r#"{{"id":"x","choices":[{{"index":{choice},"delta":{{{delta}}},"finish_reason":{reason}}}]}}"#
+            r#"{{"id":"x","choices":[{{"index":{choice},"delta":{{{delta}}},"finish_reason":{reason}{error}}}]}}"#
         )
     })
 }

@@ -24,6 +24,8 @@ pub(super) struct Completion {
     pub(super) stray_usage: Raw,
     pub(super) citations: Unique,
     pub(super) error: Raw,
+    /// The error of a choice, which is kept there; counts when there is no other.
+    pub(super) stray_error: Raw,
     pub(super) choices: Sparse<Choice>,
     pub(super) extras: Extras,
 }
@@ -86,7 +88,12 @@ impl Completion {
             self.choices.insert(number, Choice::default());
         }
         self.stray_usage.set_last(choice.field(ChoiceField::Usage).of(payload), ledger)?;
+        let error = choice.field(ChoiceField::Error).of(payload);
+        self.stray_error.set_last(error, ledger)?;
         let Some(state) = self.choices.get_mut(number) else { return Ok(()) };
+        if !error.is_empty() {
+            state.extras.set(b"error", error, ledger)?;
+        }
         if choice.field(ChoiceField::Delta).is_empty() && !choice.field(ChoiceField::Message).is_empty() {
             return state.apply_message(choice, payload, chunk, ledger);
         }
@@ -126,7 +133,11 @@ impl Completion {
     }
 
     pub(super) fn has_failed(&self) -> bool {
-        !self.error.is_empty() || self.choices.iter().any(|(_, choice)| choice.has_failed())
+        !self.effective_error().is_empty() || self.choices.iter().any(|(_, choice)| choice.has_failed())
+    }
+
+    pub(super) fn effective_error(&self) -> &Raw {
+        if self.error.is_empty() { &self.stray_error } else { &self.error }
     }
 
     pub(super) fn effective_usage(&self) -> &Raw {

@@ -6,6 +6,7 @@
 //! * `id`, `model`, `created`, `service_tier`, `system_fingerprint`, `role`: the first value that is not blank.
 //!   `finish_reason`, `usage`, and every member nobody reads: the last that is not `null`, byte for byte.
 //! * `usage` may come with the last choice, alone behind it, in every chunk, in a choice or in `x_groq`.
+//! * An error may stand in a chunk, in a choice (where `OpenRouter` puts it), or be the chunk.
 //! * Text joins; lists of blocks join at their ends; citations and annotations count once.
 //! * `obfuscation` is padding and is dropped.
 //! * The stream is whole when every choice has its finish reason, or at `[DONE]`. The end of input is neither, and
@@ -41,7 +42,7 @@ pub enum ChatTerminal {
     FinishReason,
     /// `[DONE]` came.
     Done,
-    /// An error came, in a chunk or as the finish reason of a choice.
+    /// An error came, in a chunk, in a choice or as the finish reason of a choice.
     Error,
 }
 
@@ -329,10 +330,10 @@ impl ChatAccumulator {
         (!usage.is_empty()).then_some(usage.as_bytes())
     }
 
-    /// The error that came, a JSON value.
+    /// The error that came, in a chunk or in a choice, a JSON value.
     #[must_use]
     pub fn error(&self) -> Option<&[u8]> {
-        let error = &self.completion.error;
+        let error = self.completion.effective_error();
         (!error.is_empty()).then_some(error.as_bytes())
     }
 

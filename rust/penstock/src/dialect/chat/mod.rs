@@ -48,6 +48,7 @@ vocabulary! {
         FinishReason = "finish_reason",
         Logprobs = "logprobs",
         Usage = "usage",
+        Error = "error",
     }
 }
 

@@ -181,7 +181,7 @@ fn added_piece(chunk: &Chunk, payload: &[u8]) -> Option<(RepeatTarget, u64, Span
     let plain = !chunk.duplicates
         && !chunk.odd_choices
         && blank(chunk.field(ChunkField::Error))
-        && [ChoiceField::FinishReason, ChoiceField::Logprobs, ChoiceField::Message]
+        && [ChoiceField::FinishReason, ChoiceField::Logprobs, ChoiceField::Message, ChoiceField::Error]
             .into_iter()
             .all(|field| blank(choice.field(field)))
         && [

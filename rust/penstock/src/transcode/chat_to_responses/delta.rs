@@ -9,6 +9,7 @@ use crate::dialect::chat::{
 use crate::emit::PartKind;
 use crate::error::Error;
 use crate::event::string;
+use crate::transcode::failure::Failure;
 use crate::transcode::rules;
 
 impl State {
@@ -44,6 +45,10 @@ impl State {
         }
         self.accounts.added |= before;
         keep_object(&mut self.stray_usage, choice.field(ChoiceField::Usage).of(payload));
+        let error = choice.field(ChoiceField::Error).of(payload);
+        if !is_blank(error) {
+            self.failure = Some(Failure::read(error));
+        }
         self.take_finish_reason(choice.field(ChoiceField::FinishReason).of(payload))
     }
 

@@ -41,6 +41,8 @@ pub(super) struct State {
     pub(super) stray_usage: Vec<u8>,
     /// Decoded.
     pub(super) finish_reason: Option<Vec<u8>>,
+    /// The error of the choice, which goes before its finish reason; usage may follow it.
+    pub(super) failure: Option<Failure>,
 }
 
 impl State {
@@ -61,6 +63,7 @@ impl State {
             usage: Vec::new(),
             stray_usage: Vec::new(),
             finish_reason: None,
+            failure: None,
         })
     }
 
@@ -183,7 +186,7 @@ impl State {
         if self.phase == Phase::Ended {
             return Ok(());
         }
-        if self.finish_reason.is_none() {
+        if !self.has_ended() {
             if self.accounts.chunks == 0 {
                 return self.finish();
             }
@@ -198,7 +201,7 @@ impl State {
             return Ok(());
         }
         self.start()?;
-        if self.finish_reason.is_some() {
+        if self.has_ended() {
             return self.conclude();
         }
         self.accounts.diagnostics.note(rules::TRUNCATED);
@@ -208,8 +211,16 @@ impl State {
         self.fail(&Failure::new("server_error", "the upstream's stream ended before its message did"))
     }
 
-    /// Ends the response as its finish reason says.
+    /// Whether the upstream said how the message ended.
+    const fn has_ended(&self) -> bool {
+        self.finish_reason.is_some() || self.failure.is_some()
+    }
+
+    /// Ends the response as its error or finish reason says.
     fn conclude(&mut self) -> Result<(), Error> {
+        if let Some(failure) = self.failure.take() {
+            return self.fail(&failure);
+        }
         match self.finish_reason.as_deref() {
             Some(b"length" | b"max_tokens") => self.end(Some("max_output_tokens")),
             Some(b"content_filter" | b"refusal") => {
