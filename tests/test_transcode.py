@@ -144,6 +144,15 @@ def check(events: Sequence[Event]) -> Json:
 
 STOP = delta("stop")
 
+# Words, what becomes of the item, of an error, of the response.
+FINISHES = [
+    ("stop,STOP,tool_calls,end_turn,eos,stop_sequence", "completed", None, "completed"),
+    ("length,MAX_TOKENS,model_length", "incomplete", None, "incomplete max_output_tokens"),
+    ("content_filter,SAFETY,content_filter: RECITATION", "incomplete", None, "incomplete content_filter"),
+    ("abort,insufficient_system_resource,function_call_filter: MALFORMED_FUNCTION_CALL", "incomplete",
+     "the upstream's finish reason is", "failed server_error"),
+]  # fmt: skip
+
 MESSAGES: dict[str, tuple[list[Json | str], list[str]]] = {
     "48 zero chunks": ([], ["error server_error: ...", "failed server_error"]),
     "49 role, empty content, stop": ([delta(role="assistant", content=""), delta("stop", content="")],
@@ -320,6 +329,15 @@ MESSAGES: dict[str, tuple[list[Json | str], list[str]]] = {
         [delta(reasoning_details=[{"type": "reasoning.text", "text": "r"}]), STOP],
         ["+0 reasoning", "+0.0 summary_text", "0.0 r", "-0", "completed"],
     ),
+    **{
+        f"finish reason {word}": (
+            [delta(content="t"), delta(word)],
+            ["+0 message", "+0.0 output_text", "0.0 t", f"-0 {status}",
+             *([f"error server_error: {says} {word}"] if says else []), terminal],
+        )
+        for words, status, says, terminal in FINISHES
+        for word in words.split(",")
+    },
     "unknown finish reason": ([delta("whim", content="t")], [
         "+0 message", "+0.0 output_text", "0.0 t", "-0 completed", "completed",
     ]),
@@ -342,6 +360,7 @@ def test_chat_to_responses(row: tuple[list[Json | str], list[str]]) -> None:
     [
         ([delta(content="t")], {"finish_reason_missing": 1}),
         ([delta("whim", content="t")], {"finish_reason_unknown": 1}),
+        *(([delta(word)], {}) for words, *_ in FINISHES for word in words.split(",")),
         (["{", delta("stop", content="t")], {"malformed": 1}),
         ([{"choices": [{"index": 1, "delta": {"content": "x"}}]}, STOP], {"other_choice": 1}),
         ([{"choices": [{"index": -1, "delta": {"content": "x"}}]}, STOP], {"bad_index": 1}),

@@ -8,15 +8,11 @@ use crate::accumulate::chat::rules;
 use crate::accumulate::chat::tool_calls::{Function, ToolCalls};
 use crate::accumulate::text::Text;
 use crate::dialect::chat::{
-    self, ChoiceField, DeltaField, PieceField, RepeatTarget, is_blank, is_string, members, word,
+    self, ChoiceField, DeltaField, Finish, PieceField, RepeatTarget, is_blank, members, word,
 };
 use crate::error::Error;
 use crate::event::string;
 use crate::json::{push_comma, push_key, push_string};
-
-/// The finish reasons after which the last thing said may be cut short (or, for `error`, is).
-const CUT_SHORT: [&str; 6] =
-    ["length", "max_tokens", "content_filter", "refusal", "error", "insufficient_system_resource"];
 
 /// A choice as far as it came.
 #[derive(Debug, Clone, Default)]
@@ -107,13 +103,16 @@ impl Choice {
 
     /// Whether the server said that this choice is whole: its last tool call may be executed.
     pub(super) fn is_whole(&self) -> bool {
-        let reason = self.finish_reason.as_bytes();
-        !reason.is_empty() && !CUT_SHORT.iter().any(|cut| is_string(reason, cut))
+        matches!(self.finish(), Some(Finish::Whole | Finish::Unknown))
     }
 
     /// Whether generating it failed.
     pub(super) fn has_failed(&self) -> bool {
-        is_string(self.finish_reason.as_bytes(), "error")
+        self.finish() == Some(Finish::Failed)
+    }
+
+    fn finish(&self) -> Option<Finish> {
+        Finish::of_value(self.finish_reason.as_bytes())
     }
 
     pub(super) fn write(&self, index: u64, out: &mut Vec<u8>) {

@@ -6,6 +6,7 @@
 //! [`elements`] and [`members`]. Where a key occurs twice, however it is spelled, the last one counts.
 
 mod calls;
+mod finish;
 mod pieces;
 mod repeat;
 mod scan;
@@ -17,6 +18,7 @@ use crate::simd::dispatch;
 use crate::vocabulary::vocabulary;
 
 pub(crate) use calls::{CallAddress, KnownCall};
+pub(crate) use finish::Finish;
 pub use pieces::{Pieces, elements, members};
 pub(crate) use repeat::{Added, Repeat, RepeatTarget};
 use scan::Scan;

@@ -3,7 +3,7 @@
 use super::accounts::{Accounts, clean};
 use super::output::Output;
 use super::{ChatToResponsesOptions, Truncated};
-use crate::dialect::chat::{ChoiceField, Chunk, ChunkField, is_blank, is_string};
+use crate::dialect::chat::{ChoiceField, Chunk, ChunkField, Finish, is_blank, is_string};
 use crate::emit::{Emitter, EmitterOptions, Terminal};
 use crate::error::{Error, exceeded};
 use crate::event::{index, string};
@@ -221,22 +221,22 @@ impl State {
         if let Some(failure) = self.failure.take() {
             return self.fail(&failure);
         }
-        match self.finish_reason.as_deref() {
-            Some(b"length" | b"max_tokens") => self.end(Some("max_output_tokens")),
-            Some(b"content_filter" | b"refusal") => {
+        let Some(reason) = self.finish_reason.as_deref() else { return self.end(None) };
+        match Finish::of(reason) {
+            Finish::Whole => self.end(None),
+            Finish::Length => self.end(Some("max_output_tokens")),
+            Finish::Filtered => {
                 if self.options.compat.is_some() && self.output.is_silent() {
                     self.output.refusal(WITHHELD, &mut self.accounts)?;
                 }
                 self.end(Some("content_filter"))
             }
-            Some(b"error" | b"insufficient_system_resource") => {
-                self.fail(&Failure::new("server_error", "the upstream's finish reason is an error"))
+            Finish::Failed => {
+                let message = format!("the upstream's finish reason is {}", String::from_utf8_lossy(reason));
+                self.fail(&Failure::new("server_error", &message))
             }
-            reason => {
-                let known = [&b"stop"[..], b"tool_calls", b"function_call", b"end_turn", b"eos"];
-                if reason.is_some_and(|reason| !known.contains(&reason)) {
-                    self.accounts.diagnostics.note(rules::FINISH_REASON_UNKNOWN);
-                }
+            Finish::Unknown => {
+                self.accounts.diagnostics.note(rules::FINISH_REASON_UNKNOWN);
                 self.end(None)
             }
         }
