@@ -144,6 +144,8 @@ def check(events: Sequence[Event]) -> Json:
 
 STOP = delta("stop")
 
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+
 # Words, what becomes of the item, of an error, of the response.
 FINISHES = [
     ("stop,STOP,tool_calls,end_turn,eos,stop_sequence", "completed", None, "completed"),
@@ -368,6 +370,13 @@ def test_chat_to_responses(row: tuple[list[Json | str], list[str]]) -> None:
         ([delta("stop"), delta("length")], {"finish_reason_changed": 1}),
         ([delta(content=5), STOP], {"bad_value": 1}),
         ([delta(content=[{"type": "image_url"}]), STOP], {"content_dropped": 1}),
+        ([delta(content="t", images=[IMAGE, IMAGE]), delta("stop", images=[])], {"content_dropped": 2}),
+        ([delta(content="t", images=[IMAGE])] * 3 + [STOP], {"content_dropped": 3}),
+        (
+            [{"choices": [{"message": {"content": "t", "images": [IMAGE]}, "finish_reason": "stop"}]}],
+            {"content_dropped": 1},
+        ),
+        ([delta("stop", images=None), delta(images={})], {"bad_value": 1}),
         ([calls(fragment(0, "a", "f", {})), STOP], {"arguments_not_text": 1}),
         (
             [calls(fragment(0, "a", "f", "1")), calls(fragment(0, "b", args="2")), STOP],

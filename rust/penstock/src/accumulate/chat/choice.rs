@@ -39,6 +39,7 @@ pub(super) struct Message {
     pub(super) function_call: Option<Function>,
     audio: Option<Audio>,
     annotations: Unique,
+    images: Joined,
     pub(super) extras: Extras,
 }
 
@@ -160,6 +161,7 @@ impl Message {
             DeltaField::FunctionCall,
             DeltaField::Audio,
             DeltaField::Annotations,
+            DeltaField::Images,
         ];
         for field in rare {
             let value = value(field);
@@ -176,6 +178,7 @@ impl Message {
             (DeltaField::ReasoningDetails, Some(b'[')) => self.reasoning_details.extend(value, ledger),
             (DeltaField::ThinkingBlocks, Some(b'[')) => self.thinking_blocks.extend(value, ledger),
             (DeltaField::Annotations, Some(b'[')) => self.annotations.extend(value, ledger),
+            (DeltaField::Images, Some(b'[')) => self.images.extend(value, ledger),
             (DeltaField::Audio, Some(b'{')) => self.audio.get_or_insert_default().apply(value, ledger),
             (DeltaField::FunctionCall, Some(b'{')) => {
                 self.function_call.get_or_insert_default().apply(value, PieceField::Arguments, ledger)
@@ -271,6 +274,9 @@ impl Message {
         }
         if self.annotations.is_present() {
             push_member("annotations", out, |out| self.annotations.write(out));
+        }
+        if self.images.is_present() {
+            push_member("images", out, |out| self.images.write(out));
         }
         self.extras.write(out);
         out.push(b'}');

@@ -156,6 +156,11 @@ impl Joined {
         Ok(())
     }
 
+    /// Whether a list has come, be it empty.
+    pub(super) fn is_present(&self) -> bool {
+        self.present
+    }
+
     /// Appends the list, or `null` if none has come.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         if self.present {

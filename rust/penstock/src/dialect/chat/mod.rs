@@ -68,6 +68,7 @@ vocabulary! {
         FunctionCall = "function_call",
         Audio = "audio",
         Annotations = "annotations",
+        Images = "images",
         Index = "index",
     }
 }

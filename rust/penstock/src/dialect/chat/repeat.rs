@@ -190,6 +190,7 @@ fn added_piece(chunk: &Chunk, payload: &[u8]) -> Option<(RepeatTarget, u64, Span
             DeltaField::FunctionCall,
             DeltaField::Audio,
             DeltaField::Annotations,
+            DeltaField::Images,
         ]
         .into_iter()
         .all(|field| blank(choice.delta(field)));

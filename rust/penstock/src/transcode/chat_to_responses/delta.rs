@@ -40,6 +40,7 @@ impl State {
             let audio = self.accounts.diagnostics.pieces(audio)?;
             self.output.sound(audio.get(PieceField::Data), audio.get(PieceField::Transcript))?;
         }
+        self.drop_images(value(DeltaField::Images))?;
         if self.accounts.added && self.finish_reason.is_some() {
             self.accounts.diagnostics.breach(rules::LATE_DELTA)?;
         }
@@ -123,6 +124,15 @@ impl State {
                 self.accounts.diagnostics.note(rules::CONTENT_DROPPED);
             }
         }
+        Ok(())
+    }
+
+    /// Images have no place in a response but as the result of a tool.
+    fn drop_images(&mut self, images: &[u8]) -> Result<(), Error> {
+        if !is_blank(images) && images.first() != Some(&b'[') {
+            return self.accounts.diagnostics.breach(rules::BAD_VALUE);
+        }
+        elements(images).for_each(|_| self.accounts.diagnostics.note(rules::CONTENT_DROPPED));
         Ok(())
     }
 
