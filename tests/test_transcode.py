@@ -444,6 +444,48 @@ def test_logprobs() -> None:
     assert check(events)["output"][0]["content"][0]["logprobs"] == first + second
 
 
+def cite(start: int, end: int) -> list[Json]:
+    citation = {"url": "u", "title": "", "start_index": start, "end_index": end}
+    return [{"type": "url_citation", "url_citation": citation}]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "places"),
+    [
+        ([delta(content="ab"), calls(fragment(0, "a", "f", "{}")),
+          delta(content="cd", annotations=cite(2, 4))], [(0, 2)]),
+        ([delta(content="é😀"), calls(fragment(0, "a", "f", "{}")), delta(annotations=cite(3, 4)),
+          delta(content="cd")], [(1, 2)]),
+        ([delta(content="a"), delta(content="b", annotations=cite(0, 2)), delta(reasoning="r"),
+          delta(content="cd"), delta(content="ef", annotations=cite(4, 6))], [(0, 2), (2, 4)]),
+        ([delta(content="ab"), delta(refusal="no"), delta(content="cd", annotations=cite(2, 4))], [(0, 2)]),
+        ([delta(content="ab"), delta(reasoning="r"), delta(content="c"), delta(content="d"),
+          delta(reasoning="r"), delta(content="ef", annotations=cite(4, 6))], [(0, 2)]),
+        # Of a message that has ended.
+        ([delta(content="ab"), delta(reasoning="r"), delta(content="cd", annotations=cite(0, 2))], [(0, 0)]),
+    ],
+)  # fmt: skip
+def test_citations_count_from_their_part(chunks: list[Json | str], places: list[tuple[int, int]]) -> None:
+    events, _ = transcode([*chunks, STOP])
+    parts = [part for item in check(events)["output"] for part in item.get("content") or ()]
+    found = [each for part in parts for each in part.get("annotations", ())]
+    assert [(each["start_index"], each["end_index"]) for each in found] == places
+    events, _ = transcode([*chunks, STOP], messages="one")
+    if "refusal" not in json.dumps(chunks):
+        [part] = [part for item in check(events)["output"] for part in item.get("content") or ()]
+        deltas = [chunk["choices"][0]["delta"] for chunk in chunks if isinstance(chunk, dict)]
+        given = [each["url_citation"] for given in deltas for each in given.get("annotations", ())]
+        assert [{"type": "url_citation", **each} for each in given] == part["annotations"]
+
+
+def test_citations_there_and_back() -> None:
+    chunks = [delta(content="ab"), delta(reasoning="r"), delta(content="cd", annotations=cite(2, 4)), STOP]
+    there, back = to_responses(), to_chat()
+    written = back.feed(there.feed(sse(chunks, done=True)) + there.finish())
+    [completion] = completions(written)
+    assert completion["choices"][0]["message"]["annotations"] == cite(2, 4)
+
+
 USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
 
 

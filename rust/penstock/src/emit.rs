@@ -253,6 +253,11 @@ impl Emitter {
         self.items.get(item)?.string.as_ref().map(|string| &*string.text)
     }
 
+    /// The text of the part that is open in an item, as far as it came.
+    pub(crate) fn part_string(&self, item: usize) -> Option<&[u8]> {
+        self.items.get(item)?.part.as_ref().map(|part| &*part.string.text)
+    }
+
     /// How many items have been opened; the next one's `output_index`.
     #[must_use]
     pub fn items(&self) -> usize {

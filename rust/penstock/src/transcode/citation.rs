@@ -14,21 +14,17 @@ const MEMBERS: [(&str, bool, &[u8]); 4] = [
     ("end_index", false, b"0"),
 ];
 
-/// Appends the members of `citation` except its type, and those that it lacks.
-pub(super) fn push_citation(citation: &[u8], out: &mut Vec<u8>) {
-    push_citation_from(citation, 0, out);
-}
-
-/// As [`push_citation`]; `start` is where the text that the citation counts from stands in the one that readers count
-/// from.
-pub(super) fn push_citation_from(citation: &[u8], start: u64, out: &mut Vec<u8>) {
+/// Appends the members of `citation` except its type, and those that it lacks. `start` is where the text that the
+/// citation counts from stands in the one that readers count from, in characters; what stands before that stands at
+/// its beginning.
+pub(super) fn push_citation(citation: &[u8], start: i64, out: &mut Vec<u8>) {
     let made = MEMBERS.map(|(key, is_text, nothing)| {
         let value = member(citation, key);
         match (is_text, value.and_then(string), value.and_then(index)) {
             (true, Some(_), _) => None,
             (false, _, Some(_)) if start == 0 => None,
             (false, _, Some(place)) => {
-                Some((key, Cow::Owned(place.saturating_add(start).to_string().into())))
+                Some((key, Cow::Owned(place.saturating_add_signed(start).to_string().into())))
             }
             _ => Some((key, Cow::Borrowed(nothing))),
         }
@@ -42,9 +38,15 @@ pub(super) fn push_citation_from(citation: &[u8], start: u64, out: &mut Vec<u8>)
     }
 }
 
+/// How many characters WTF-8 text has.
+pub(super) fn characters(text: &[u8]) -> i64 {
+    let count = text.iter().filter(|byte| **byte & 0xc0 != 0x80).count();
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::push_citation_from;
+    use super::{characters, push_citation};
 
     #[test]
     fn what_is_missing_is_there() {
@@ -65,10 +67,21 @@ mod tests {
                 5,
                 r#"{"url":"u","title":"T","x":1,"start_index":7,"end_index":0"#,
             ),
+            (
+                r#"{"url":"u","title":"T","start_index":2,"end_index":7}"#,
+                -5,
+                r#"{"url":"u","title":"T","start_index":0,"end_index":2"#,
+            ),
         ] {
             let mut out = b"{".to_vec();
-            push_citation_from(citation.as_bytes(), start, &mut out);
+            push_citation(citation.as_bytes(), start, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn characters_are_code_points() {
+        assert_eq!(characters("aé\u{2028}😀".as_bytes()), 4);
+        assert_eq!(characters(b"\xed\xa0\xbd"), 1);
     }
 }

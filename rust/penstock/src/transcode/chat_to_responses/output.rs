@@ -7,7 +7,7 @@ use crate::emit::{Emitter, ItemStatus, NewItem, PartKind};
 use crate::error::Error;
 use crate::event::{EventType, string};
 use crate::json::push_string;
-use crate::transcode::citation::push_citation;
+use crate::transcode::citation::{characters, push_citation};
 use crate::transcode::rules;
 use crate::transcode::usage::member;
 
@@ -39,8 +39,11 @@ pub(super) struct Output {
     cited: Box<[u8]>,
     /// Annotations that came, each as it came.
     seen: BTreeSet<Box<[u8]>>,
-    /// Annotations that wait for text to stand at.
+    /// Citations that wait for text to stand at, JSON objects.
     waiting: Vec<Vec<u8>>,
+    /// Characters of the text parts that have ended: places count from the beginning of all text in a completion,
+    /// and from that of their part in a response.
+    told: i64,
     audio: bool,
     transcript: bool,
     options: ChatToResponsesOptions,
@@ -58,6 +61,7 @@ impl Output {
             cited: Box::default(),
             seen: BTreeSet::new(),
             waiting: Vec::new(),
+            told: 0,
             audio: false,
             transcript: false,
             options,
@@ -119,7 +123,7 @@ impl Output {
         }
         let item = self.begin_message()?;
         accounts.added = true;
-        self.text_open = false;
+        self.end_text();
         self.emitter.refusal(item, piece)
     }
 
@@ -199,8 +203,8 @@ impl Output {
             }
             accounts.hold(2 * element.len())?;
             self.seen.insert(element.into());
-            match annotation(&clean(element)) {
-                Some(annotation) => self.waiting.push(annotation),
+            match citation(&clean(element)) {
+                Some(citation) => self.waiting.push(citation),
                 None => accounts.diagnostics.note(rules::ANNOTATION_DROPPED),
             }
         }
@@ -214,7 +218,12 @@ impl Output {
         }
         let Some(item) = self.message else { return Ok(()) };
         accounts.added = true;
-        self.waiting.drain(..).try_for_each(|annotation| self.emitter.annotation(item, &annotation))
+        self.waiting.drain(..).try_for_each(|citation| {
+            let mut annotation = br#"{"type":"url_citation""#.to_vec();
+            push_citation(&citation, -self.told, &mut annotation);
+            annotation.push(b'}');
+            self.emitter.annotation(item, &annotation)
+        })
     }
 
     /// Adds a piece of sound or of its transcript, JSON strings.
@@ -281,8 +290,17 @@ impl Output {
         self.reasoning.take().map_or(Ok(()), |reasoning| reasoning.close(status, &mut self.emitter))
     }
 
+    /// The open part of the message ends, or the message does.
+    fn end_text(&mut self) {
+        if std::mem::take(&mut self.text_open)
+            && let Some(text) = self.message.and_then(|item| self.emitter.part_string(item))
+        {
+            self.told = self.told.saturating_add(characters(text));
+        }
+    }
+
     fn end_message(&mut self, status: ItemStatus) -> Result<(), Error> {
-        self.text_open = false;
+        self.end_text();
         self.message.take().map_or(Ok(()), |item| self.emitter.close_item(item, status, b""))
     }
 
@@ -330,20 +348,18 @@ impl Output {
     }
 }
 
-/// The annotation of a Responses text that `element` stands for: an address, or an annotation of a completion.
-fn annotation(element: &[u8]) -> Option<Vec<u8>> {
-    let mut out = br#"{"type":"url_citation""#.to_vec();
+/// The citation that `element` stands for: an address, or an annotation of a completion.
+fn citation(element: &[u8]) -> Option<Vec<u8>> {
     if let Some(url) = string(element) {
-        out.extend_from_slice(br#","url":"#);
+        let mut out = br#"{"url":"#.to_vec();
         push_string(&url.decoded(), &mut out);
-        out.extend_from_slice(br#","title":"","start_index":0,"end_index":0"#);
-    } else if let Some(nested) = member(element, "url_citation").filter(|nested| nested.starts_with(b"{")) {
-        push_citation(nested, &mut out);
-    } else {
-        // Some servers write it as Responses does.
-        string(member(element, "type")?).filter(|kind| kind.raw == b"url_citation")?;
-        push_citation(element, &mut out);
+        out.push(b'}');
+        return Some(out);
     }
-    out.push(b'}');
-    Some(out)
+    if let Some(nested) = member(element, "url_citation").filter(|nested| nested.starts_with(b"{")) {
+        return Some(nested.to_vec());
+    }
+    // Some servers write it as Responses does.
+    string(member(element, "type")?).filter(|kind| kind.raw == b"url_citation")?;
+    Some(element.to_vec())
 }

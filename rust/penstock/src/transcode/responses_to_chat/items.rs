@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::event::{EventType, Field, Fields, index, string};
 use crate::json::{Cursor, push_number, push_string};
 use crate::limits::DEPTH_CEILING;
-use crate::transcode::citation::push_citation_from;
+use crate::transcode::citation::{characters, push_citation};
 use crate::transcode::rules;
 use crate::transcode::usage::{member, push_others};
 
@@ -22,7 +22,7 @@ pub(super) struct Slot {
     /// Bytes written of each string, by channel and part.
     written: BTreeMap<(u8, u64), usize>,
     /// Of each part of text, how many characters of the completion stand before it.
-    starts: BTreeMap<u64, u64>,
+    starts: BTreeMap<u64, i64>,
     /// Parts of which annotations were written.
     cited: BTreeSet<u64>,
     done: bool,
@@ -260,7 +260,7 @@ impl ResponsesToChat {
         slot.cited.insert(part);
         let start = slot.starts.get(&part).copied().unwrap_or_default();
         let mut citation = vec![b'{'];
-        push_citation_from(annotation, start, &mut citation);
+        push_citation(annotation, start, &mut citation);
         citation.push(b'}');
         let list = [b"[{\"type\":\"url_citation\",\"url_citation\":", &*citation, b"}]"].concat();
         self.chunks.raw("annotations", &list, &mut self.out);
@@ -289,11 +289,6 @@ impl ResponsesToChat {
 
 fn is_filled_list(value: &[u8]) -> bool {
     value.starts_with(b"[") && !is_empty(Some(value))
-}
-
-/// How many characters WTF-8 text has.
-fn characters(text: &[u8]) -> u64 {
-    text.iter().filter(|byte| **byte & 0xc0 != 0x80).count() as u64
 }
 
 const fn kind_channel(kind: Kind) -> Channel {

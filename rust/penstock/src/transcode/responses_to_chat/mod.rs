@@ -76,7 +76,7 @@ pub(super) struct ResponsesToChat {
     calls: u64,
     max_calls: Meter,
     /// Characters of text written.
-    characters: u64,
+    characters: i64,
     /// Reasoning has been written, so that more of it stands apart.
     reasoned: bool,
     diagnostics: Diagnostics,
