@@ -197,6 +197,26 @@ LEGAL: dict[str, list[Json]] = {
     ],
     "call, text": [calls(fragment(0, "a", "f", "{}")), delta(content="t"), STOP],
     "withheld": [delta(content=""), delta("content_filter")],
+    "withheld behind reasoning": [delta(reasoning_content="r"), delta("content_filter")],
+    "reasoning, empty text, reasoning, text": [
+        delta(reasoning_content="a"),
+        delta(content=""),
+        delta(reasoning_content="b"),
+        delta(content="t"),
+        STOP,
+    ],
+    "empty text beside reasoning": [
+        *(delta(content="", reasoning_content=piece) for piece in ("a", "b", "", "c", "")),
+        delta(content="t"),
+        STOP,
+    ],
+    "reasoning, a call without its name, reasoning": [
+        delta(reasoning_content="a"),
+        calls(fragment(0, "c")),
+        delta(reasoning_content="b"),
+        calls(fragment(0, name="f", args="{}")),
+        delta("tool_calls"),
+    ],
     "usage": [delta(content="t"), STOP, {"choices": [], "usage": USAGE}],
 }
 RECORDED = {
@@ -204,8 +224,8 @@ RECORDED = {
 }
 
 
-def in_their_order(chunks: list[Json]) -> None:
-    """Compare the events that openai-agents makes of chunks with those of their types that penstock makes."""
+def both(chunks: list[Json]) -> tuple[list[Json], list[Json]]:
+    """The events that openai-agents makes of chunks, and those of their types that penstock makes."""
     handler = pytest.importorskip("agents.models.chatcmpl_stream_handler").ChatCmplStreamHandler
     head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "x"}
     try:
@@ -219,7 +239,11 @@ def in_their_order(chunks: list[Json]) -> None:
     theirs = asyncio.run(run())
     yielded = {event["type"] for event in theirs}
     ours = [event.json() for event in transcode(chunks, compat="openai-agents")[0]]
-    ours = [event for event in ours if event["type"] in yielded]
+    return theirs, [event for event in ours if event["type"] in yielded]
+
+
+def in_their_order(chunks: list[Json]) -> None:
+    theirs, ours = both(chunks)
     terminals = ("response.completed", "response.incomplete")
     assert order(event for event in ours if event["type"] not in terminals) == order(
         event for event in theirs if event["type"] not in terminals
@@ -231,6 +255,18 @@ def test_the_order_is_that_of_openai_agents(chunks: list[Json]) -> None:
     if sum(bool(chunk["choices"] and chunk["choices"][0].get("finish_reason")) for chunk in chunks) > 1:
         pytest.skip("two completions in one recording")
     in_their_order(chunks)
+
+
+@pytest.mark.parametrize(
+    "answer", [[delta(content="t")], [calls(fragment(0, "c", "f", "{}"))], [delta(refusal="no")]]
+)
+def test_raw_reasoning_ends_where_theirs_does(answer: list[Json]) -> None:
+    """They have no part for it, which ours has; all else stands in their order."""
+    theirs, ours = both([delta(reasoning="r"), *answer, delta(reasoning="s"), STOP])
+    parts = ("response.content_part.added", "response.content_part.done")
+    ours = [event for event in ours if event["type"] not in parts or event["output_index"] != 0]
+    assert "response.reasoning_text.done" in {event["type"] for event in theirs}
+    assert order(ours[:-1]) == order(theirs[:-1])
 
 
 PIECES = st.sampled_from(["a", "yy ", "é👋", "\n"])
@@ -251,17 +287,20 @@ def call_chunks(draw: st.DrawFn, first: int) -> list[Json]:
 def legal_streams(draw: st.DrawFn) -> list[Json]:
     """Streams of which openai-agents makes legal ones: no raw reasoning, no text beside a refusal, no cut."""
     chunks = [delta(role="assistant", content=draw(st.sampled_from(["", None])))]
-    chunks += [delta(reasoning_content=piece) for piece in draw(st.lists(PIECES, max_size=3))]
+    beside: list[Json] = [{}, {"content": ""}, {"content": None}]
+    for piece in draw(st.lists(PIECES | st.sampled_from(["", None]), max_size=5)):
+        chunks.append(delta(reasoning_content=piece, **draw(st.sampled_from(beside))))
     said = draw(st.sampled_from(["content", "refusal"]))
     count = 0
-    for is_call in draw(st.lists(st.booleans(), max_size=4)):
+    talks = draw(st.lists(st.booleans(), max_size=4))
+    for is_call in talks:
         if is_call:
             chunks += draw(call_chunks(count))
             count += 3
         else:
             chunks += [delta(**{said: piece}) for piece in draw(st.lists(PIECES, min_size=1, max_size=3))]
-    ends: list[Json] = [{}, {"content": ""}, {"content": None}]
-    finish = delta("tool_calls" if count else "stop", **draw(st.sampled_from(ends)))
+    reasons = ["tool_calls"] if count else ["stop"] if talks else ["stop", "content_filter"]
+    finish = delta(draw(st.sampled_from(reasons)), **draw(st.sampled_from(beside)))
     usage = {"choices": [], "usage": USAGE}
     return [*chunks, finish, *draw(st.sampled_from([[], [usage]]))]
 

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use penstock::{
-    ChatToResponsesOptions, Emitter, EmitterOptions, ItemStatus, Limits, NewItem, ResponsesToChatOptions,
-    Terminal, Transcoder, Truncated, echoed,
+    ChatToResponsesOptions, Compat, Emitter, EmitterOptions, ItemStatus, Limits, NewItem,
+    ResponsesToChatOptions, Terminal, Transcoder, Truncated, echoed,
 };
 use proptest::prelude::*;
 
@@ -12,10 +12,14 @@ fn to_responses(options: ChatToResponsesOptions) -> Transcoder {
     Transcoder::chat_to_responses(EmitterOptions::new("resp_1", 1, ""), options).unwrap()
 }
 
+fn options(compat: bool) -> ChatToResponsesOptions {
+    ChatToResponsesOptions { compat: compat.then_some(Compat::OpenAiAgents), ..Default::default() }
+}
+
 /// What is written of these chunks; with `reshaped`, none has the bytes of the one before, so that each is read in
 /// full.
-fn written(chunks: &[String], reshaped: bool) -> (Vec<u8>, Vec<(&'static str, u64)>) {
-    let mut transcoder = to_responses(ChatToResponsesOptions::default());
+fn written(chunks: &[String], compat: bool, reshaped: bool) -> (Vec<u8>, Vec<(&'static str, u64)>) {
+    let mut transcoder = to_responses(options(compat));
     for (number, chunk) in chunks.iter().enumerate() {
         let space = if reshaped && number % 2 == 0 { " " } else { "" };
         transcoder.feed_event(format!("{space}{chunk}").as_bytes(), None).unwrap();
@@ -25,8 +29,8 @@ fn written(chunks: &[String], reshaped: bool) -> (Vec<u8>, Vec<(&'static str, u6
 }
 
 /// The same of the chunks as an event stream that comes in pieces of so many bytes.
-fn streamed(chunks: &[String], size: usize) -> (Vec<u8>, Vec<(&'static str, u64)>) {
-    let mut transcoder = to_responses(ChatToResponsesOptions::default());
+fn streamed(chunks: &[String], compat: bool, size: usize) -> (Vec<u8>, Vec<(&'static str, u64)>) {
+    let mut transcoder = to_responses(options(compat));
     let stream: Vec<_> = chunks.iter().flat_map(|chunk| ["data: ", chunk, "\n\n"]).collect();
     for piece in stream.concat().as_bytes().chunks(size) {
         transcoder.feed(piece).unwrap();
@@ -43,6 +47,7 @@ fn delta() -> impl Strategy<Value = String> {
         piece.clone().prop_map(|piece| format!(r#""refusal":"{piece}""#)),
         piece.clone().prop_map(|piece| format!(r#""reasoning":"{piece}""#)),
         piece.clone().prop_map(|piece| format!(r#""reasoning_content":"{piece}""#)),
+        piece.clone().prop_map(|piece| format!(r#""content":"","reasoning_content":"{piece}""#)),
         (index.clone(), piece.clone()).prop_map(|(index, piece)| {
             format!(r#""tool_calls":[{{"index":{index},"function":{{"arguments":"{piece}"}}}}]"#)
         }),
@@ -67,13 +72,16 @@ fn chunk() -> impl Strategy<Value = String> {
 proptest! {
     /// A chunk that repeats the one before is read fast, and says the same.
     #[test]
-    fn repeating_chunks_say_what_others_say(chunks in prop::collection::vec((chunk(), 1_usize..4), 0..12)) {
+    fn repeating_chunks_say_what_others_say(
+        chunks in prop::collection::vec((chunk(), 1_usize..4), 0..12),
+        compat in any::<bool>(),
+    ) {
         let chunks: Vec<String> =
             chunks.into_iter().flat_map(|(chunk, times)| std::iter::repeat_n(chunk, times)).collect();
-        let expected = written(&chunks, true);
-        prop_assert_eq!(&written(&chunks, false), &expected);
+        let expected = written(&chunks, compat, true);
+        prop_assert_eq!(&written(&chunks, compat, false), &expected);
         for size in [7, 60, 300, usize::MAX] {
-            prop_assert_eq!(&streamed(&chunks, size), &expected);
+            prop_assert_eq!(&streamed(&chunks, compat, size), &expected);
         }
     }
 }
@@ -125,4 +133,19 @@ fn a_response_repeats_what_the_request_says() {
         br#"{"model":"m","input":"x","tools":[{"type":"custom"}],"top_p":null,"store":false,"stream":true}"#;
     assert_eq!(echoed(request).unwrap(), br#"{"tools":[{"type":"custom"}],"store":false}"#);
     assert!(echoed(b"[]").is_err());
+}
+
+#[test]
+fn an_empty_piece_of_reasoning_beside_an_empty_text_ends_the_part_for_openai_agents() {
+    let chunk = |piece: &str| {
+        format!(r#"{{"choices":[{{"delta":{{"content":"","reasoning_content":"{piece}"}}}}]}}"#)
+    };
+    for (compat, parts) in [(false, 1), (true, 2)] {
+        let mut transcoder = to_responses(options(compat));
+        for piece in ["a", "b", "", "c"] {
+            transcoder.feed_event(chunk(piece).as_bytes(), None).unwrap();
+        }
+        let written = String::from_utf8(transcoder.take()).unwrap();
+        assert_eq!(written.matches("event: response.reasoning_summary_part.added").count(), parts);
+    }
 }

@@ -18,6 +18,9 @@ impl State {
         let value = |field| choice.delta(field).of(payload);
         let before = std::mem::take(&mut self.accounts.added);
         self.apply_reasoning(choice, payload)?;
+        if self.options.compat == Some(Compat::OpenAiAgents) {
+            self.pause_reasoning(choice, payload)?;
+        }
         let logprobs = Pieces::read(choice.field(ChoiceField::Logprobs).of(payload));
         if !is_blank(logprobs.get(PieceField::Refusal)) {
             self.accounts.diagnostics.note(rules::LOGPROBS_DROPPED);
@@ -88,6 +91,15 @@ impl State {
             }
         }
         self.output.detail(details, &mut self.accounts)
+    }
+
+    /// To openai-agents, content and calls end the part of the summary, be they empty texts, unless their chunk has
+    /// reasoning as well.
+    fn pause_reasoning(&mut self, choice: &Choice, payload: &[u8]) -> Result<(), Error> {
+        let value = |field| choice.delta(field).of(payload);
+        let has_calls = elements(value(DeltaField::ToolCalls)).next().is_some();
+        let has_content = !matches!(value(DeltaField::Content), b"" | b"null");
+        self.output.pause_reasoning(has_calls || has_content, self.accounts.added)
     }
 
     /// Content is a string, or a list of parts, of which some may be thinking.

@@ -92,7 +92,14 @@ impl Output {
 
     /// The item that reasoning is being added to.
     pub(super) fn open_reasoning(&self) -> Option<usize> {
-        self.reasoning.as_ref().map(|reasoning| reasoning.item)
+        self.reasoning.as_ref().filter(|reasoning| !reasoning.may_pause).map(|reasoning| reasoning.item)
+    }
+
+    /// Takes whether the chunk `has_more` than reasoning, which ends the part of the summary if it `told` none.
+    pub(super) fn pause_reasoning(&mut self, has_more: bool, told: bool) -> Result<(), Error> {
+        let Some(reasoning) = &mut self.reasoning else { return Ok(()) };
+        reasoning.may_pause = has_more;
+        if has_more && !told { reasoning.close_summary(&mut self.emitter) } else { Ok(()) }
     }
 
     /// Adds text, with the inside of a list of log probabilities.
@@ -125,6 +132,15 @@ impl Output {
         accounts.added = true;
         self.end_text();
         self.emitter.refusal(item, piece)
+    }
+
+    /// Says that the answer was withheld, where nothing else was said. As openai-agents does it, reasoning ends behind
+    /// that.
+    pub(super) fn withhold(&mut self, words: &[u8]) -> Result<(), Error> {
+        self.last = Last::Message;
+        let item = self.emitter.open_item(NewItem::message())?;
+        self.message = Some(item);
+        self.emitter.refusal(item, words)
     }
 
     /// Adds reasoning text.
@@ -243,14 +259,7 @@ impl Output {
     /// The message text goes to; opens it where there is none.
     fn begin_message(&mut self) -> Result<usize, Error> {
         self.last = Last::Message;
-        if self.is_for_agents() {
-            // The item of the reasoning stays open to the end; its part does not.
-            if let Some(reasoning) = &self.reasoning {
-                self.emitter.close_part(reasoning.item)?;
-            }
-        } else {
-            self.end_reasoning(ItemStatus::Completed)?;
-        }
+        self.end_reasoning(ItemStatus::Completed)?;
         if let Some(message) = self.message {
             return Ok(message);
         }
@@ -282,10 +291,9 @@ impl Output {
 
     fn end_reasoning(&mut self, status: ItemStatus) -> Result<(), Error> {
         if self.is_for_agents() && status == ItemStatus::Completed {
-            return match &self.reasoning {
-                Some(reasoning) => self.emitter.close_part(reasoning.item),
-                None => Ok(()),
-            };
+            // The item stays open to the end, and raw reasoning with it; a part of the summary does not.
+            let reasoning = self.reasoning.as_ref();
+            return reasoning.map_or(Ok(()), |reasoning| reasoning.close_summary(&mut self.emitter));
         }
         self.reasoning.take().map_or(Ok(()), |reasoning| reasoning.close(status, &mut self.emitter))
     }

@@ -24,6 +24,10 @@ enum Block {
 #[derive(Debug)]
 pub(super) struct Reasoning {
     pub(super) item: usize,
+    /// The kind of the part that text was added to last.
+    part: PartKind,
+    /// The chunk before would end the part if its piece of reasoning were empty, so that none repeats it.
+    pub(super) may_pause: bool,
     blocks: Vec<Block>,
     /// `reasoning_details`, which `OpenRouter` sends, the inside of a list.
     details: Vec<u8>,
@@ -31,7 +35,7 @@ pub(super) struct Reasoning {
 
 impl Reasoning {
     pub(super) const fn new(item: usize) -> Self {
-        Self { item, blocks: Vec::new(), details: Vec::new() }
+        Self { item, part: PartKind::SummaryText, may_pause: false, blocks: Vec::new(), details: Vec::new() }
     }
 
     /// Adds text to the part of this kind.
@@ -43,6 +47,7 @@ impl Reasoning {
         accounts: &mut Accounts,
     ) -> Result<(), Error> {
         accounts.added |= !piece.is_empty();
+        self.part = kind;
         match kind {
             PartKind::ReasoningText => emitter.reasoning_text(self.item, piece),
             _ => emitter.reasoning_summary(self.item, piece),
@@ -96,6 +101,11 @@ impl Reasoning {
             self.details.extend_from_slice(&clean(element));
         }
         Ok(())
+    }
+
+    /// Ends the open part if it is one of the summary.
+    pub(super) fn close_summary(&self, emitter: &mut Emitter) -> Result<(), Error> {
+        if self.part == PartKind::SummaryText { emitter.close_part(self.item) } else { Ok(()) }
     }
 
     /// Ends the item.

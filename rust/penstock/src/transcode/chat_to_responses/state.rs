@@ -227,7 +227,7 @@ impl State {
             Finish::Length => self.end(Some("max_output_tokens")),
             Finish::Filtered => {
                 if self.options.compat.is_some() && self.output.is_silent() {
-                    self.output.refusal(WITHHELD, &mut self.accounts)?;
+                    self.output.withhold(WITHHELD)?;
                 }
                 self.end(Some("content_filter"))
             }
