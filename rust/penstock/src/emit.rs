@@ -121,6 +121,7 @@ impl Emitter {
         self.response.set("status", b"\"in_progress\"");
         // Both events hold the same.
         let response = self.response.to_json();
+        self.writer.reserve(2 * response.len());
         if !waited {
             self.write_with_response(EventType::Created, &response);
         }

@@ -39,12 +39,33 @@ pub(crate) struct Piece<'a> {
     pub(crate) text: &'a [u8],
     /// It is known to be ASCII that needs no escapes.
     pub(crate) plain: bool,
+    /// What begins with the text and goes on behind it, if that is known: most pieces are a short word, and so many
+    /// bytes are copied faster than as many as it has.
+    pub(crate) wide: Option<&'a [u8; WIDE]>,
 }
+
+/// Longer pieces are copied as they are.
+const WIDE: usize = 16;
 
 impl<'a> From<&'a [u8]> for Piece<'a> {
     #[inline]
     fn from(text: &'a [u8]) -> Self {
-        Self { text, plain: false }
+        Self { text, plain: false, wide: None }
+    }
+}
+
+impl Piece<'_> {
+    /// Appends the text as it is.
+    #[inline(always)]
+    fn push(self, out: &mut Vec<u8>) {
+        match self.wide {
+            Some(wide) if self.text.len() <= WIDE => {
+                let end = out.len() + self.text.len();
+                out.extend_from_slice(wide);
+                out.truncate(end);
+            }
+            _ => out.extend_from_slice(self.text),
+        }
     }
 }
 
@@ -82,10 +103,10 @@ impl Growing {
     pub(super) fn push(&mut self, piece: Piece<'_>, logprobs: &[u8], writer: &mut Writer) {
         self.renumber(writer.number());
         let out = writer.begin_with(&self.head);
-        let Piece { text, plain } = piece;
+        let Piece { text, plain, .. } = piece;
         if plain {
-            out.extend_from_slice(text);
-            self.text.extend_from_slice(text);
+            piece.push(out);
+            piece.push(&mut self.text);
         } else if std::str::from_utf8(text).is_ok() {
             push_escaped(text, out);
             self.text.extend_from_slice(text);
@@ -112,8 +133,12 @@ impl Growing {
     /// Puts the digits of a number into the head.
     #[inline]
     fn renumber(&mut self, digits: &[u8]) {
-        match self.head.get_mut(self.number.clone()) {
-            Some(slots) if slots.len() == digits.len() => slots.copy_from_slice(digits),
+        match (self.head.get_mut(self.number.clone()), digits) {
+            // As most are; without a call.
+            (Some([a]), [x]) => *a = *x,
+            (Some([a, b]), [x, y]) => (*a, *b) = (*x, *y),
+            (Some([a, b, c]), [x, y, z]) => (*a, *b, *c) = (*x, *y, *z),
+            (Some(slots), _) if slots.len() == digits.len() => slots.copy_from_slice(digits),
             _ => {
                 self.head.splice(self.number.clone(), digits.iter().copied());
                 self.number.end = self.number.start + digits.len();

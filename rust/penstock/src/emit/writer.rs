@@ -146,6 +146,11 @@ impl Writer {
         self.wire == Wire::Sse && self.padding.is_none() && !self.escape_separators
     }
 
+    /// Makes room for so many bytes and the events that follow.
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        self.out.reserve(bytes + 2 * USUAL_BYTES);
+    }
+
     /// What stands before the number of an event of type `event`, with room for `more` bytes.
     pub(super) fn prefix(&self, event: EventType, more: usize) -> Vec<u8> {
         let mut prefix = Vec::with_capacity(PREFIX_BYTES + 2 * event.as_str().len() + more);

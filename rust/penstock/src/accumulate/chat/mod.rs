@@ -159,7 +159,7 @@ impl ChatAccumulator {
     /// Takes a chunk that repeats the one before save for the piece it adds.
     #[inline]
     fn take_repeat(&mut self, payload: &[u8]) -> Option<Result<(), Error>> {
-        let Added { target, choice, piece } = self.repeat.fit(payload)?;
+        let Added { target, choice, piece, .. } = self.repeat.fit(payload)?;
         let text = self.completion.choices.get_mut(choice)?.message.target(target)?;
         self.ledger.added = false;
         let result = self.ledger.append(text, piece);

@@ -34,6 +34,8 @@ pub(crate) struct Added<'a> {
     pub(crate) choice: u64,
     /// The piece.
     pub(crate) piece: RawStr<'a>,
+    /// The bytes from its beginning on, and some behind it.
+    pub(crate) wide: Option<&'a [u8; 16]>,
 }
 
 /// The chunk before, around its piece.
@@ -74,7 +76,8 @@ impl Repeat {
         let (target, choice) = self.known.ok_or(Miss::Different)?;
         let Fitted { start, end, length, escaped, ascii } = dispatch(Fit { repeat: self, text, framed })?;
         let raw = text.get(start as usize..end as usize).unwrap_or_default();
-        Ok((Added { target, choice, piece: RawStr { raw, escaped, ascii } }, length as usize))
+        let wide = text.get(start as usize..).and_then(|rest| rest.first_chunk());
+        Ok((Added { target, choice, piece: RawStr { raw, escaped, ascii }, wide }, length as usize))
     }
 
     /// Remembers a chunk that has just been applied without a breach, if it adds one piece to one choice; says to

@@ -170,7 +170,7 @@ impl ChatToResponses {
     /// Adds to an item what a repeating chunk adds.
     #[inline]
     fn add(&mut self, item: usize, added: Added<'_>) -> Result<(), Error> {
-        let Added { target, piece, .. } = added;
+        let Added { target, piece, wide, .. } = added;
         let kind = match target {
             RepeatTarget::Content => PartKind::Text,
             RepeatTarget::Refusal => PartKind::Refusal,
@@ -185,7 +185,7 @@ impl ChatToResponses {
             push_wtf8(piece, &mut self.decoded);
             &self.decoded
         };
-        let piece = Piece { text, plain };
+        let piece = Piece { text, plain, wide: wide.filter(|_| plain) };
         match target {
             RepeatTarget::Arguments => emitter.push_string(item, Channel::FunctionArguments, piece)?,
             _ => emitter.push_part(item, kind, piece, b"")?,
