@@ -139,7 +139,7 @@ impl Task for Fit<'_, '_> {
     #[inline(always)]
     fn run<B: Backend>(self) -> Self::Output {
         let Self { repeat, text, framed } = self;
-        let mut fitted = Err(Miss::Different);
+        let (mut start, mut end, mut escaped, mut ascii) = (0, 0, false, false);
         let mut at = 0;
         for (place, literal) in repeat.literals.iter().enumerate().take(repeat.holes + 1) {
             let mut literal = &**literal;
@@ -154,22 +154,20 @@ impl Task for Fit<'_, '_> {
             }
             at += literal.len();
             if place < repeat.holes {
-                let Some((end, plain)) = string_end::<B>(text, at) else {
+                let Some((stop, plain)) = string_end::<B>(text, at) else {
                     return Err(miss_in_string(text, at));
                 };
-                let (Ok(start), Ok(stop)) = (u32::try_from(at), u32::try_from(end)) else {
-                    return Err(Miss::Different);
-                };
                 if place == repeat.piece {
-                    let escaped =
-                        !plain && memchr::memchr(b'\\', text.get(at..end).unwrap_or_default()).is_some();
-                    fitted = Ok(Fitted { start, end: stop, length: 0, escaped, ascii: plain });
+                    (start, end, ascii) = (at, stop, plain);
+                    escaped =
+                        !plain && memchr::memchr(b'\\', text.get(at..stop).unwrap_or_default()).is_some();
                 }
-                at = end;
+                at = stop;
             }
         }
+        // The places before are no larger.
         let length = u32::try_from(at).map_err(|_| Miss::Different)?;
-        fitted.map(|fitted| Fitted { length, ..fitted })
+        Ok(Fitted { start: start as u32, end: end as u32, length, escaped, ascii })
     }
 }
 
