@@ -80,10 +80,10 @@ pub(crate) struct Parts {
 
 impl Event {
     #[inline(always)]
-    pub(crate) fn of(py: Python<'_>, parts: Parts, head: Head, context: Py<Context>) -> PyResult<Self> {
+    pub(crate) fn of(py: Python<'_>, parts: Parts, head: &Head, context: Py<Context>) -> PyResult<Self> {
         let Parts { bytes, data, name, id, flushed } = parts;
         let all = bytes.as_bytes(py);
-        let reader = Reader { py, payload: data.of(all), name: name.of(all), head: &head };
+        let reader = Reader { py, payload: data.of(all), name: name.of(all), head };
         let r#type = reader.event_type()?.unbind();
         let delta = reader.delta()?.map_or_else(|| py.None(), |delta| delta.into_any().unbind());
         Ok(Self {
@@ -237,7 +237,7 @@ impl Event {
             let head = Scanner::default().head(&payload);
             let context = Context::new(py, Options::default(), None)?;
             let (bytes, data, name) = join(py, &payload, name.unwrap_or_default().as_bytes())?;
-            Self::of(py, Parts { bytes: bytes.unbind(), data, name, id, flushed: false }, head, context)
+            Self::of(py, Parts { bytes: bytes.unbind(), data, name, id, flushed: false }, &head, context)
         })
     }
 

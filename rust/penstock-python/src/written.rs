@@ -80,5 +80,5 @@ pub(crate) fn event(
     let name = Span { start: quoted.start + 1, end: quoted.end.saturating_sub(1) };
     let data = Span { start: 0, end: payload.len() as u32 };
     let bytes = PyBytes::new(py, payload).unbind();
-    Event::of(py, Parts { bytes, data, name, id: None, flushed: false }, head, context.clone_ref(py))
+    Event::of(py, Parts { bytes, data, name, id: None, flushed: false }, &head, context.clone_ref(py))
 }

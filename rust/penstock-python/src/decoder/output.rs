@@ -53,7 +53,7 @@ impl<'py> Output<'_, 'py> {
         let whole = bytes.as_bytes();
         self.scanner.set_name(name.of(whole));
         let head = self.scanner.head(data.of(whole));
-        self.make(Place { bytes, data, name }, head, frame.flushed)
+        self.make(Place { bytes, data, name }, &head, frame.flushed)
     }
 
     /// The event that was recognised at `at` of a text, which is the chunk unless it is `carried`.
@@ -64,7 +64,7 @@ impl<'py> Output<'_, 'py> {
         at: usize,
         carried: bool,
         known: &Known,
-        head: Head,
+        head: &Head,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (data, name) = (known.data.moved(at), known.name.moved(at));
         if !carried && text.len() <= LARGE_CHUNK {
@@ -75,7 +75,7 @@ impl<'py> Output<'_, 'py> {
     }
 
     #[inline(always)]
-    fn make(&mut self, place: Place<'py>, head: Head, flushed: bool) -> PyResult<Bound<'py, PyAny>> {
+    fn make(&mut self, place: Place<'py>, head: &Head, flushed: bool) -> PyResult<Bound<'py, PyAny>> {
         let py = self.chunk.py();
         let Place { bytes, data, name } = place;
         let id = self.id.as_ref().map(|id| id.clone_ref(py));
@@ -161,7 +161,7 @@ impl Sink for Output<'_, '_> {
         }
         let (known, head) = self.scanner.known_head(text, at)?;
         let made = match self.columns {
-            None => self.known_event(text, at, carried, &known, head),
+            None => self.known_event(text, at, carried, &known, &head),
             Some(columns) => self.known_row(columns, text, at, &known, &head),
         };
         self.keep(made);
