@@ -40,7 +40,7 @@ pub(crate) use complete::complete_logprobs;
 pub use frame::{SseFrame, write_sse};
 pub use options::{EmitterOptions, IdSource, ItemStatus, NewItem, Terminal};
 pub use part::PartKind;
-pub(crate) use string::Piece;
+pub(crate) use string::{Piece, Spelled};
 pub(crate) use whole::whole_object;
 pub use writer::Wire;
 

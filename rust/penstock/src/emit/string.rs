@@ -37,10 +37,16 @@ pub(super) const fn own_channel(kind: Kind) -> Option<Channel> {
 pub(crate) struct Piece<'a> {
     /// WTF-8; other bytes become U+FFFD.
     pub(crate) text: &'a [u8],
-    /// It is known to be ASCII that needs no escapes.
-    pub(crate) plain: bool,
-    /// What begins with the text and goes on behind it, if that is known: most pieces are a short word, and so many
-    /// bytes are copied faster than as many as it has.
+    /// The text as [`push_escaped`] spells it, if somebody knows; then the text is UTF-8.
+    pub(crate) spelled: Option<Spelled<'a>>,
+}
+
+/// A text as it stands in JSON.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spelled<'a> {
+    pub(crate) json: &'a [u8],
+    /// What begins with that and goes on behind it, if that is known: most pieces are a short word, and so many bytes
+    /// are copied faster than as many as it has.
     pub(crate) wide: Option<&'a [u8; WIDE]>,
 }
 
@@ -50,21 +56,20 @@ const WIDE: usize = 16;
 impl<'a> From<&'a [u8]> for Piece<'a> {
     #[inline]
     fn from(text: &'a [u8]) -> Self {
-        Self { text, plain: false, wide: None }
+        Self { text, spelled: None }
     }
 }
 
-impl Piece<'_> {
-    /// Appends the text as it is.
+impl Spelled<'_> {
     #[inline(always)]
     fn push(self, out: &mut Vec<u8>) {
         match self.wide {
-            Some(wide) if self.text.len() <= WIDE => {
-                let end = out.len() + self.text.len();
+            Some(wide) if self.json.len() <= WIDE => {
+                let end = out.len() + self.json.len();
                 out.extend_from_slice(wide);
                 out.truncate(end);
             }
-            _ => out.extend_from_slice(self.text),
+            _ => out.extend_from_slice(self.json),
         }
     }
 }
@@ -103,10 +108,15 @@ impl Growing {
     pub(super) fn push(&mut self, piece: Piece<'_>, logprobs: &[u8], writer: &mut Writer) {
         self.renumber(writer.number());
         let out = writer.begin_with(&self.head);
-        let Piece { text, plain, .. } = piece;
-        if plain {
-            piece.push(out);
-            piece.push(&mut self.text);
+        let Piece { text, spelled } = piece;
+        if let Some(spelled) = spelled {
+            spelled.push(out);
+            if spelled.json.len() == text.len() {
+                // Nothing is escaped.
+                spelled.push(&mut self.text);
+            } else {
+                self.text.extend_from_slice(text);
+            }
         } else if std::str::from_utf8(text).is_ok() {
             push_escaped(text, out);
             self.text.extend_from_slice(text);
@@ -135,9 +145,11 @@ impl Growing {
     fn renumber(&mut self, digits: &[u8]) {
         match (self.head.get_mut(self.number.clone()), digits) {
             // As most are; without a call.
-            (Some([a]), [x]) => *a = *x,
-            (Some([a, b]), [x, y]) => (*a, *b) = (*x, *y),
-            (Some([a, b, c]), [x, y, z]) => (*a, *b, *c) = (*x, *y, *z),
+            (Some([one]), [first]) => *one = *first,
+            (Some([ten, one]), [first, second]) => (*ten, *one) = (*first, *second),
+            (Some([hundred, ten, one]), [first, second, third]) => {
+                (*hundred, *ten, *one) = (*first, *second, *third);
+            }
             (Some(slots), _) if slots.len() == digits.len() => slots.copy_from_slice(digits),
             _ => {
                 self.head.splice(self.number.clone(), digits.iter().copied());

@@ -23,6 +23,7 @@ pub use cursor::{Cursor, Kind, Number, RawStr};
 pub(crate) use outline::{Outline, OutlineBlock};
 pub use partial::{PartialJson, PartialSink, PartialState};
 pub(crate) use text::append_wtf8;
+pub(crate) use text::push_usual;
 pub use text::{Surrogates, push_escaped, push_lossy, push_wtf8};
 pub(crate) use tokens::{Invalid, Token, Tokens};
 pub use visit::{Stopped, Visitor, visit};

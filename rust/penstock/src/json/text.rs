@@ -60,6 +60,32 @@ fn push(text: RawStr<'_>, surrogates: Surrogates, out: &mut Vec<u8>) -> bool {
     replaced
 }
 
+/// Appends the text of a string that is ASCII and spelled as [`push_escaped`] spells it, and says so; otherwise some of
+/// it may be appended.
+#[inline]
+pub(crate) fn push_usual(raw: &[u8], out: &mut Vec<u8>) -> bool {
+    let mut rest = raw;
+    while let [first, after @ ..] = rest {
+        let (byte, after) = match (first, after) {
+            (b'\\', [escape, after @ ..]) => {
+                let byte = match escape {
+                    b'n' => b'\n',
+                    b'"' | b'\\' => *escape,
+                    b't' => b'\t',
+                    b'r' => b'\r',
+                    _ => return false,
+                };
+                (byte, after)
+            }
+            (0x80.., _) | (b'\\', []) => return false,
+            (&byte, after) => (byte, after),
+        };
+        out.push(byte);
+        rest = after;
+    }
+    true
+}
+
 /// Appends bytes between escapes, replacing what is not UTF-8 by maximal subparts as WHATWG decoding does.
 fn push_utf8(bytes: &[u8], ascii: bool, out: &mut Vec<u8>) {
     if ascii || std::str::from_utf8(bytes).is_ok() {
@@ -268,7 +294,7 @@ fn push_hex(unit: u32, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{append_wtf8, push_escaped, push_lossy, push_wtf8};
+    use super::{append_wtf8, push_escaped, push_lossy, push_usual, push_wtf8};
     use crate::json::{Cursor, RawStr};
 
     fn raw(text: &[u8]) -> RawStr<'_> {
@@ -365,5 +391,21 @@ mod tests {
         written.clear();
         push_escaped("\"\\\n\r\t\u{8}\u{c}\u{1}\u{7f}\u{d7ff}\u{e9}".as_bytes(), &mut written);
         assert_eq!(String::from_utf8(written).unwrap(), "\\\"\\\\\\n\\r\\t\\b\\f\\u0001\u{7f}\u{d7ff}\u{e9}");
+    }
+
+    #[test]
+    fn what_is_spelled_as_usual_is_spelled_so_again() {
+        let all = [r"a\n", r"\n\n", r#"\"x\\\t\r"#, "", " word"];
+        let others = [r"\u00e9", r"\/", r"\b", "\u{e9}", r"\u0041", r"a\"];
+        for (text, usual) in all.map(|text| (text, true)).into_iter().chain(others.map(|text| (text, false)))
+        {
+            let mut decoded = Vec::new();
+            assert_eq!(push_usual(text.as_bytes(), &mut decoded), usual, "{text}");
+            if usual {
+                let mut spelled = Vec::new();
+                push_escaped(&decoded, &mut spelled);
+                assert_eq!(spelled, text.as_bytes());
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use crate::event::{EventType, Field, Fields, Head, Span};
 use crate::json::Cursor;
 use crate::shape::HOLES;
-use crate::simd::{Backend, Task, dispatch};
+use crate::simd::{Backend, Task, dispatch, string_stop};
 
 /// What stands behind a literal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,12 +249,22 @@ pub(crate) fn string_end<B: Backend>(text: &[u8], at: usize) -> Option<(usize, b
     if text.get(stop) == Some(&b'"') {
         return Some((stop, ascii));
     }
-    escaped_end(text, at).map(|end| (end, false))
+    escaped_end(text, at, stop).map(|end| (end, false))
 }
 
-/// The same for a string with an escape, or an error; the cursor takes it again from its quote.
+/// The same for a string with an escape at `stop`, or an error. What is not of the usual kind the cursor takes again
+/// from its quote.
 #[inline(never)]
-fn escaped_end(text: &[u8], at: usize) -> Option<usize> {
+fn escaped_end(text: &[u8], at: usize, mut stop: usize) -> Option<usize> {
+    loop {
+        match text.get(stop..)? {
+            [b'"', ..] => return Some(stop),
+            [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => {
+                (stop, _) = string_stop(text, stop + 2);
+            }
+            _ => break,
+        }
+    }
     let mut cursor = Cursor::new(text.get(at.checked_sub(1)?..)?);
     cursor.string().ok()?;
     Some(at + cursor.position() - 2)

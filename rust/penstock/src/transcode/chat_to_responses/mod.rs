@@ -22,9 +22,9 @@ mod state;
 
 use crate::dialect::chat::{Added, Chunk, Repeat, RepeatTarget};
 use crate::dialect::responses::Channel;
-use crate::emit::{Emitter, EmitterOptions, PartKind, Piece};
+use crate::emit::{Emitter, EmitterOptions, PartKind, Piece, Spelled};
 use crate::error::Error;
-use crate::json::push_wtf8;
+use crate::json::{push_usual, push_wtf8};
 use crate::limits::Limits;
 use crate::shape::Miss;
 use crate::transcode::failure::Failure;
@@ -86,6 +86,9 @@ pub struct ChatToResponsesOptions {
     /// What the API does not allow is an error; otherwise it is counted.
     pub strict: bool,
 }
+
+/// Longer pieces with escapes are decoded by what is made for long text.
+const USUAL_PIECE: usize = 64;
 
 /// Folds chunks into events. After an error it stays failed; the end of input then ends the response as failed.
 #[derive(Debug)]
@@ -177,15 +180,18 @@ impl ChatToResponses {
             _ => self.state.reasoning_kind(target),
         };
         let emitter = &mut self.state.output.emitter;
-        let plain = piece.ascii && !piece.escaped;
-        let text = if plain {
-            piece.raw
+        let spelled = Spelled { json: piece.raw, wide };
+        let piece = if piece.ascii && !piece.escaped {
+            Piece { text: piece.raw, spelled: Some(spelled) }
         } else {
             self.decoded.clear();
-            push_wtf8(piece, &mut self.decoded);
-            &self.decoded
+            let usual = piece.raw.len() <= USUAL_PIECE && push_usual(piece.raw, &mut self.decoded);
+            if !usual {
+                self.decoded.clear();
+                push_wtf8(piece, &mut self.decoded);
+            }
+            Piece { text: &self.decoded, spelled: usual.then_some(spelled) }
         };
-        let piece = Piece { text, plain, wide: wide.filter(|_| plain) };
         match target {
             RepeatTarget::Arguments => emitter.push_string(item, Channel::FunctionArguments, piece)?,
             _ => emitter.push_part(item, kind, piece, b"")?,
