@@ -370,6 +370,7 @@ def test_chat_to_responses(row: tuple[list[Json | str], list[str]]) -> None:
         ([delta("stop"), delta("length")], {"finish_reason_changed": 1}),
         ([delta(content=5), STOP], {"bad_value": 1}),
         ([delta(content=[{"type": "image_url"}]), STOP], {"content_dropped": 1}),
+        ([delta(content="t", reasoning={"effort": "low"}), STOP], {"reasoning_dropped": 1}),
         ([delta(content="t", images=[IMAGE, IMAGE]), delta("stop", images=[])], {"content_dropped": 2}),
         ([delta(content="t", images=[IMAGE])] * 3 + [STOP], {"content_dropped": 3}),
         (
@@ -396,6 +397,39 @@ def test_diagnostics(chunks: list[Json | str], counted: dict[str, int]) -> None:
     events, transcoder = transcode(chunks)
     assert transcoder.diagnostics == counted
     check(events)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "counted"),
+    [
+        *(
+            ([delta(**{field: value}), STOP], {"bad_value": 1})
+            for field, value in [
+                ("content", {}),
+                ("refusal", []),
+                ("reasoning_content", ["r"]),
+                ("reasoning_details", {}),
+                ("thinking_blocks", "t"),
+                ("tool_calls", 5),
+                ("function_call", "f"),
+                ("audio", []),
+                ("annotations", {}),
+                ("images", "u"),
+            ]
+        ),
+        ([STOP, delta(audio={"transcript": "t"})], {"late_delta": 1}),
+        ([STOP, delta(content="t", images=None)], {"late_delta": 1}),
+        ([STOP, delta("length")], {"finish_reason_changed": 1}),
+    ],
+)
+def test_the_accumulator_counts_the_same(chunks: list[Json | str], counted: dict[str, int]) -> None:
+    events, transcoder = transcode(chunks, done=False)
+    check(events)
+    accumulator = ChatAccumulator()
+    for chunk in chunks:
+        accumulator.feed(json.dumps(chunk))
+    accumulator.finish()
+    assert transcoder.diagnostics == accumulator.diagnostics == counted
 
 
 def test_what_goes_with_a_call() -> None:

@@ -154,6 +154,8 @@ impl Message {
         let calls = value(DeltaField::ToolCalls);
         if calls.first() == Some(&b'[') {
             self.tool_calls.extend(calls, number, ledger)?;
+        } else if !is_blank(calls) {
+            ledger.diagnostics.breach(rules::BAD_VALUE)?;
         }
         let rare = [
             DeltaField::ReasoningDetails,

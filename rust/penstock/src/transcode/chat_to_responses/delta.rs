@@ -17,6 +17,7 @@ impl State {
     pub(super) fn apply_choice(&mut self, choice: &Choice, payload: &[u8]) -> Result<(), Error> {
         let value = |field| choice.delta(field).of(payload);
         let before = std::mem::take(&mut self.accounts.added);
+        self.check_kinds(choice, payload)?;
         self.apply_reasoning(choice, payload)?;
         if self.options.compat == Some(Compat::OpenAiAgents) {
             self.pause_reasoning(choice, payload)?;
@@ -41,9 +42,12 @@ impl State {
         let audio = value(DeltaField::Audio);
         if !is_blank(audio) {
             let audio = self.accounts.diagnostics.pieces(audio)?;
-            self.output.sound(audio.get(PieceField::Data), audio.get(PieceField::Transcript))?;
+            let (data, transcript) = (audio.get(PieceField::Data), audio.get(PieceField::Transcript));
+            self.output.sound(data, transcript, &mut self.accounts)?;
         }
-        self.drop_images(value(DeltaField::Images))?;
+        // Images have no place in a response but as the result of a tool.
+        elements(value(DeltaField::Images))
+            .for_each(|_| self.accounts.diagnostics.note(rules::CONTENT_DROPPED));
         if self.accounts.added && self.finish_reason.is_some() {
             self.accounts.diagnostics.breach(rules::LATE_DELTA)?;
         }
@@ -54,6 +58,29 @@ impl State {
             self.failure = Some(Failure::read(error));
         }
         self.take_finish_reason(choice.field(ChoiceField::FinishReason).of(payload))
+    }
+
+    /// Counts the values that are passed over, as they are not what their member should be.
+    fn check_kinds(&mut self, choice: &Choice, payload: &[u8]) -> Result<(), Error> {
+        for (field, opening) in [
+            (DeltaField::ReasoningContent, b'"'),
+            (DeltaField::ReasoningDetails, b'['),
+            (DeltaField::ThinkingBlocks, b'['),
+            (DeltaField::Annotations, b'['),
+            (DeltaField::Images, b'['),
+            (DeltaField::Audio, b'{'),
+        ] {
+            let value = choice.delta(field).of(payload);
+            if !is_blank(value) && value.first() != Some(&opening) {
+                self.accounts.diagnostics.breach(rules::BAD_VALUE)?;
+            }
+        }
+        let reasoning = choice.delta(DeltaField::Reasoning).of(payload);
+        if !is_blank(reasoning) && string(reasoning).is_none() {
+            // OpenRouter's may be an object; that is no text.
+            self.accounts.diagnostics.note(rules::REASONING_DROPPED);
+        }
+        Ok(())
     }
 
     /// All fields of reasoning make one text; what stands in two of them counts once.
@@ -68,7 +95,6 @@ impl State {
         }
         let mut told = in_blocks;
         for (text, field) in [(content, RepeatTarget::ReasoningContent), (plain, RepeatTarget::Reasoning)] {
-            // OpenRouter's `reasoning` may be an object; that is no text.
             let Some(text) = string(text).filter(|text| !text.raw.is_empty() && !in_blocks) else { continue };
             if field == RepeatTarget::Reasoning && plain == content {
                 continue;
@@ -136,15 +162,6 @@ impl State {
                 self.accounts.diagnostics.note(rules::CONTENT_DROPPED);
             }
         }
-        Ok(())
-    }
-
-    /// Images have no place in a response but as the result of a tool.
-    fn drop_images(&mut self, images: &[u8]) -> Result<(), Error> {
-        if !is_blank(images) && images.first() != Some(&b'[') {
-            return self.accounts.diagnostics.breach(rules::BAD_VALUE);
-        }
-        elements(images).for_each(|_| self.accounts.diagnostics.note(rules::CONTENT_DROPPED));
         Ok(())
     }
 

@@ -243,13 +243,19 @@ impl Output {
     }
 
     /// Adds a piece of sound or of its transcript, JSON strings.
-    pub(super) fn sound(&mut self, data: &[u8], transcript: &[u8]) -> Result<(), Error> {
+    pub(super) fn sound(
+        &mut self,
+        data: &[u8],
+        transcript: &[u8],
+        accounts: &mut Accounts,
+    ) -> Result<(), Error> {
         for (event, piece, open) in [
             (EventType::AudioDelta, data, &mut self.audio),
             (EventType::AudioTranscriptDelta, transcript, &mut self.transcript),
         ] {
             if let Some(piece) = string(piece).filter(|piece| !piece.raw.is_empty()) {
                 *open = true;
+                accounts.added = true;
                 self.emitter.audio(event, &piece.decoded())?;
             }
         }
