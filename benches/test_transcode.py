@@ -22,8 +22,10 @@ Race = Callable[..., None]
 
 
 def transcode(streams: Streams) -> Pass:
-    """Every stream as Responses bytes, which go as they come, as a gateway sends them. What they say is read once,
-    outside the clock; that each pass writes as much is seen by their length."""
+    """Every stream as Responses bytes, which go as they come, as a gateway sends them.
+
+    What they say is read once, outside the clock; that each pass writes as much is seen by their length.
+    """
     said: list[tuple[int, str]] = []
     for stream in streams:
         transcoder = Transcoder("chat", "responses", id="resp_1")

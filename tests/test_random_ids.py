@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from penstock import ResponseEmitter, Transcoder
+from penstock import Transcoder
 
 FORKED = """
 import os, sys

@@ -7,6 +7,7 @@
 //! | `tool_calls`, `function_call` | function and custom tool calls, one item a call |
 //! | `annotations`, `citations` | annotations of the message's text, each once |
 //! | `usage` | the usage of the response: the last that came and is not `null` |
+//! | `error`, of the chunk or a choice | `response.failed`, with the upstream's words |
 //! | `finish_reason` | the terminal event, written at `[DONE]` or at the end of input, as usage may follow |
 //!
 //! Within a chunk: reasoning, then text, refusal, tool calls. An item ends before another begins; only tool calls
