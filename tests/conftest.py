@@ -1,10 +1,18 @@
 """Fixtures shared by the tests of the faces."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 import redis_server as redis
 from upstream import Upstream, running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts() -> None:
+    """Processes that tests start can be interrupted, though a shell that runs this in the background ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
