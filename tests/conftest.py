@@ -10,7 +10,7 @@ from upstream import Upstream, running
 
 @pytest.fixture(scope="session", autouse=True)
 def interrupts() -> None:
-    """Processes that tests start can be interrupted, though a shell that runs this in the background ignores it."""
+    """What tests start can be interrupted, though a shell that runs them in its background ignores it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
