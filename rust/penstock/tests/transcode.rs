@@ -149,3 +149,19 @@ fn an_empty_piece_of_reasoning_beside_an_empty_text_ends_the_part_for_openai_age
         assert_eq!(written.matches("event: response.reasoning_summary_part.added").count(), parts);
     }
 }
+
+#[test]
+fn a_final_response_may_hold_nothing() {
+    let terminals = [
+        r#"{"type":"response.completed"}"#,
+        r#"{"type":"response.completed","response":{"output":[]}}"#,
+        r#"{"type":"response.output_text.delta","output_index":18446744073709551615,"delta":"a"}"#,
+    ];
+    for terminal in terminals {
+        let mut transcoder = Transcoder::responses_to_chat(ResponsesToChatOptions::new("chatcmpl-1", 1));
+        transcoder.feed_event(terminal.as_bytes(), None).unwrap();
+        transcoder.feed_event(br#"{"type":"response.completed","response":{"output":[{}]}}"#, None).unwrap();
+        transcoder.finish().unwrap();
+        assert!(transcoder.take().ends_with(b"data: [DONE]\n\n"), "{terminal}");
+    }
+}

@@ -204,7 +204,7 @@ impl<'a> Walk<'a> {
     const fn marks(&mut self, block: &OutlineBlock) -> u64 {
         let closes = block.close.count_ones();
         if closes < self.outside {
-            self.outside += block.open.count_ones() - closes;
+            self.outside = self.outside + block.open.count_ones() - closes;
             return 0;
         }
         block.open | block.close | block.colon
@@ -403,6 +403,16 @@ mod tests {
             (r#" { "response" : { "output" : [ { } , {"id" : "i" } ] } } "#, &["i"]),
         ] {
             assert_eq!(ids(message), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_deep_containers_is_found() {
+        for depth in [1, 40, 64, 100, 300] {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            let message =
+                format!(r#"{{"x":{open}{{"id":"no"}}{close},"response":{{"x":{open}{close},"id":"a"}}}}"#);
+            assert_eq!(ids(&message), ["a"], "{depth}");
         }
     }
 

@@ -214,7 +214,7 @@ impl ResponsesToChat {
         let output: Vec<&[u8]> = elements(view.output.unwrap_or_default()).collect();
         // Where indices have holes, the place in the list is not the index; then everything was streamed.
         let last = self.slots.last_key_value().map(|(last, _)| *last);
-        let in_place = output.len() == self.slots.len() && last == Some(output.len() as u64 - 1);
+        let in_place = output.len() == self.slots.len() && last.is_none_or(|last| last < output.len() as u64);
         let streamed = if in_place { 0 } else { self.slots.len() };
         for (place, item) in output.into_iter().enumerate().skip(streamed) {
             self.finish_item(place as u64, item)?;
