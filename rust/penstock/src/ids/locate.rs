@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::IdKind;
-use crate::json::{Invalid, Outline, OutlineBlock, RawStr, Tokens};
+use crate::json::{Cursor, Invalid, Outline, OutlineBlock, RawStr, Tokens};
 use crate::simd::{Backend, Task, dispatch, string_stop};
 
 /// A string in a message that is an id, by the place of its inside.
@@ -354,15 +354,19 @@ fn string_at(message: &[u8], from: usize) -> Option<Range<usize>> {
     if message.get(start - 1) != Some(&b'"') {
         return None;
     }
-    let mut end = start;
-    loop {
-        (end, _) = string_stop(message, end);
-        match message.get(end)? {
-            b'"' => return Some(start..end),
-            b'\\' => end += 2,
-            _ => end += 1,
-        }
+    let (end, _) = string_stop(message, start);
+    if message.get(end) == Some(&b'"') {
+        return Some(start..end);
     }
+    valid_string(message, start)
+}
+
+/// The same for a string with an escape, or what is none: a line end within it would belong to the stream.
+#[inline(never)]
+fn valid_string(message: &[u8], start: usize) -> Option<Range<usize>> {
+    let mut cursor = Cursor::new(message.get(start - 1..)?);
+    cursor.string().ok()?;
+    Some(start..start + cursor.position() - 2)
 }
 
 #[inline(never)]
@@ -401,6 +405,7 @@ mod tests {
             (r#"{"response":null,"response":[{"id":"no"}],"response":"no","item":[]}"#, &[]),
             (r#"{"response":{"id":null,"previous_response_id":7,"id":"a\"b"}}"#, &[r#"a\"b"#]),
             (r#" { "response" : { "output" : [ { } , {"id" : "i" } ] } } "#, &["i"]),
+            ("{\"response\":{\"id\":\"a\nb\",\"id\":\"\\x\",\"id\":\"c\"}}", &["c"]),
         ] {
             assert_eq!(ids(message), expected, "{message}");
         }
