@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,6 +21,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from penstock import LimitExceeded, PreviousResponseNotFound, StoreUnavailable
 from penstock.store import Bounds, scripts
 from penstock.store.redis import RedisStore
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 KILLS = 50
 CANCELS = int(os.environ.get("PENSTOCK_CANCELS", "2000"))
@@ -145,6 +147,20 @@ async def test_cancelled_calls_never_get_another_s_reply(
 
 
 @asynccontextmanager
+async def serving(serve: Serve) -> AsyncIterator[int]:
+    """The port of a server, of which nothing goes on behind the end."""
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
+
+@asynccontextmanager
 async def slowed(port: int) -> AsyncIterator[int]:
     """A proxy that holds every reply back for up to a few milliseconds."""
     rng = random.Random(6)  # noqa: S311 - reproducible, no secret
@@ -165,15 +181,8 @@ async def slowed(port: int) -> AsyncIterator[int]:
 
         await asyncio.gather(pump(reader, up_writer, 0), pump(up_reader, writer, 0.004))
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
+    async with serving(serve) as proxy:
+        yield proxy
 
 
 async def test_more_calls_than_connections_wait_for_their_turn(redis_server: servers.RedisServer) -> None:
@@ -241,15 +250,8 @@ async def deaf(port: int) -> AsyncIterator[tuple[str, Callable[[int], None]]]:
             up_writer.close()
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", lose
-    finally:
-        server.close()
-        rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
+    async with serving(serve) as proxy:
+        yield f"redis://127.0.0.1:{proxy}", lose
 
 
 async def test_a_server_that_stands_still_is_waited_for(own_server: servers.RedisServer) -> None:
