@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::IdKind;
-use crate::json::{Cursor, Invalid, Outline, OutlineBlock, RawStr, Tokens};
+use crate::json::{Cursor, Invalid, Outline, OutlineBlock, RawStr, Tokens, end_before};
 use crate::simd::{Backend, Task, dispatch, string_stop};
 
 /// A string in a message that is an id, by the place of its inside.
@@ -333,16 +333,6 @@ const fn ends_blank(ending: u32) -> bool {
 #[inline(always)]
 const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
-}
-
-/// Where a text ends whose next token is at `next`.
-#[inline(always)]
-fn end_before(message: &[u8], next: usize) -> usize {
-    let mut end = next;
-    while end.checked_sub(1).and_then(|last| message.get(last)).is_some_and(|&byte| is_blank(byte)) {
-        end -= 1;
-    }
-    end
 }
 
 /// The inside of the string that is the next token at or after `from`, if it is one.

@@ -25,7 +25,7 @@ pub use partial::{PartialJson, PartialSink, PartialState};
 pub(crate) use text::append_wtf8;
 pub(crate) use text::push_usual;
 pub use text::{Surrogates, push_escaped, push_lossy, push_wtf8};
-pub(crate) use tokens::{Invalid, Token, Tokens};
+pub(crate) use tokens::{Invalid, Token, Tokens, end_before};
 pub use visit::{Stopped, Visitor, visit};
 pub use walk::{elements, entries, spells};
 pub(crate) use write::push_compact;

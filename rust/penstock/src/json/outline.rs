@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use crate::json::tokens::last_block;
+use crate::json::tokens::{escaped_by, last_block};
 use crate::simd::{BLOCK, Backend};
 
 /// Goes through a text block by block.
@@ -66,16 +66,7 @@ impl<'a, B: Backend> Outline<'a, B> {
     /// The bytes that a backslash escapes.
     #[inline(never)]
     fn escaped(&mut self, backslash: u64) -> u64 {
-        let mut escaped = self.escaped;
-        let mut rest = backslash & !escaped;
-        self.escaped = 0;
-        while rest != 0 {
-            let next = (rest & rest.wrapping_neg()) << 1;
-            self.escaped = u64::from(next == 0);
-            escaped |= next;
-            rest &= !(next | next.wrapping_sub(1));
-        }
-        escaped
+        escaped_by(backslash, &mut self.escaped)
     }
 }
 

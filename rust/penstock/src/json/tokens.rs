@@ -187,19 +187,7 @@ impl<'a> Blocks<'a> {
     /// Marks the bytes that a backslash escapes and checks the escapes that stand in this block.
     #[inline(never)]
     fn escapes(&mut self, backslash: u64) -> u64 {
-        let mut escaped = self.escaped;
-        let mut rest = backslash & !escaped;
-        self.escaped = 0;
-        while rest != 0 {
-            let place = rest.trailing_zeros();
-            if place == 63 {
-                self.escaped = 1;
-                break;
-            }
-            let next = 2_u64 << place;
-            escaped |= next;
-            rest &= !(next | next - 1);
-        }
+        let escaped = escaped_by(backslash, &mut self.escaped);
         let mut letters = escaped;
         while letters != 0 {
             let at = self.block + letters.trailing_zeros() as usize;
@@ -244,12 +232,7 @@ impl<'a> Blocks<'a> {
     /// The end of a value whose next token is at `next`: white space before that is not part of it.
     #[inline(always)]
     fn end_before(&self, next: usize) -> usize {
-        let mut end = next;
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = end.checked_sub(1).and_then(|last| self.text.get(last))
-        {
-            end -= 1;
-        }
-        end
+        end_before(self.text, next)
     }
 
     /// Checks the number or literal that starts at `token` and gives its kind and end.
@@ -268,6 +251,32 @@ impl<'a> Blocks<'a> {
             Some(_) => Err(Invalid),
         }
     }
+}
+
+/// Where a text ends whose next token is at `next`: white space before that is not part of it.
+#[inline(always)]
+pub(crate) fn end_before(text: &[u8], next: usize) -> usize {
+    let mut end = next;
+    while let Some(b' ' | b'\t' | b'\n' | b'\r') = end.checked_sub(1).and_then(|last| text.get(last)) {
+        end -= 1;
+    }
+    end
+}
+
+/// The bytes of a block that a backslash escapes; `carried` is one when the block's first byte is escaped, and then when
+/// the next one's is.
+#[inline]
+pub(super) fn escaped_by(backslash: u64, carried: &mut u64) -> u64 {
+    let mut escaped = *carried;
+    let mut rest = backslash & !escaped;
+    *carried = 0;
+    while rest != 0 {
+        let next = (rest & rest.wrapping_neg()) << 1;
+        *carried = u64::from(next == 0);
+        escaped |= next;
+        rest &= !(next | next.wrapping_sub(1));
+    }
+    escaped
 }
 
 /// The masks of the text's last bytes, as if blanks followed them.
